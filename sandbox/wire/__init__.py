@@ -1,0 +1,1 @@
+"""The dialects that clients speak as data, and the neutral question and answer between them."""
