@@ -158,7 +158,7 @@ def _dump(body: BaseModel) -> Any:
 
 def _unreachable(base_url: httpx.URL, error: httpx.HTTPError) -> errors.NotRunning:
     return errors.NotRunning(
-        f"the gateway at {base_url} does not answer: {error or type(error).__name__}",
+        f"the gateway at {base_url} does not answer: {str(error) or type(error).__name__}",
         hint="start it: make up; look why: sandbox logs gateway",
     )
 

@@ -48,27 +48,28 @@ def make(card: ModelCard, host: Host, limits: Limits) -> EnginePlan:
     Raises:
         ContextTooLong: the settings ask for more context than the model was trained for.
     """
-    why: list[str] = []
-    if limits.context_tokens is None:
-        context_tokens = min(DEFAULT_CONTEXT_TOKENS, card.context_tokens)
-        why.append(f"context {context_tokens}: the smaller of {DEFAULT_CONTEXT_TOKENS} and the model's {card.context_tokens}")
-    elif limits.context_tokens > card.context_tokens:
+    longest = card.context_tokens
+    if limits.context_tokens is not None and limits.context_tokens > longest:
         raise ContextTooLong(
-            f"context of {limits.context_tokens} tokens asked for, but {card.id} was trained for {card.context_tokens}",
-            hint=f"set SANDBOX_ENGINE_CONTEXT_TOKENS={card.context_tokens} or less",
+            f"context of {limits.context_tokens} tokens asked for, but {card.id} was trained for {longest}",
+            hint=f"set SANDBOX_ENGINE_CONTEXT_TOKENS={longest} or less",
         )
-    else:
-        context_tokens = limits.context_tokens
-        why.append(f"context {context_tokens}: asked for in the settings")
+    asked = "asked for in the settings"
+    context_tokens = limits.context_tokens or min(DEFAULT_CONTEXT_TOKENS, longest)
     slots = limits.slots or DEFAULT_SLOTS
-    why.append(f"slots {slots}: {'asked for in the settings' if limits.slots else 'the page and one program at a time'}")
     threads = limits.threads or max(1, host.cores)
-    why.append(f"threads {threads}: {'asked for in the settings' if limits.threads else f'one for each of {host.cores} cores'}")
+    why = (
+        f"context {context_tokens} tokens a slot: "
+        + (asked if limits.context_tokens else f"the smaller of {DEFAULT_CONTEXT_TOKENS} and the model's {longest}"),
+        f"slots {slots}: " + (asked if limits.slots else "one for the page, one for a program beside it"),
+        f"threads {threads}: " + (asked if limits.threads else f"one for each of {host.cores} usable cores"),
+        f"cache {limits.cache_ram_mib} MiB: prompts seen before need not be read again",
+    )
     return EnginePlan(
         model_id=card.id,
         context_tokens=context_tokens,
         slots=slots,
         threads=threads,
         cache_ram_mib=limits.cache_ram_mib,
-        why=tuple(why),
+        why=why,
     )
