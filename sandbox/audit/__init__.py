@@ -1,5 +1,5 @@
 """The record: who asked what of which model, begun before the first token leaves."""
 
-from sandbox.audit.records import Begun, Ended, RecordRow, Records
+from sandbox.audit.records import Begun, Ended, EndState, RecordRow, Records
 
-__all__ = ["Begun", "Ended", "RecordRow", "Records"]
+__all__ = ["Begun", "EndState", "Ended", "RecordRow", "Records"]
