@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, TypeVar
 
 import httpx
@@ -114,8 +114,8 @@ class Client:
         kind = "json" if as_json else "markdown"
         return self._request("GET", f"/sandbox/v1/chats/{chat_id}/export", params={"format": kind}).text
 
-    def turn(self, chat_id: str, turn: wire.Turn) -> Iterator[wire.TurnEvent]:
-        """Ask within a chat; closing the iterator stops the engine.
+    def turn(self, chat_id: str, turn: wire.Turn) -> Generator[wire.TurnEvent, None, None]:
+        """Ask within a chat; closing the generator stops the engine.
 
         Raises:
             SandboxError: the gateway refused, cannot be reached, or broke off.
