@@ -175,6 +175,17 @@ def variable_of(name: str) -> str:
     return PREFIX + name.replace(".", "_").upper()
 
 
+def environment() -> dict[str, str]:
+    """Copy the environment of this process, for those that it starts."""
+    return dict(os.environ)
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Write settings as variables, so that a process started now reads the very same ones."""
+    values = {variable_of(name): _value_of(settings, name) for name in fields()}
+    return {variable: str(value) for variable, value in values.items() if value is not None}
+
+
 def load(flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None) -> Loaded:
     """Read the settings of this machine.
 

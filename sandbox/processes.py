@@ -162,7 +162,13 @@ def holder_of(port: int) -> str:
     except psutil.Error:
         return "another program"
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+        is_there = getattr(connection.laddr, "port", None) == port
+        if connection.status == psutil.CONN_LISTEN and is_there and connection.pid:
             with contextlib.suppress(psutil.Error):
                 return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
     return "another program"
+
+
+def fingerprint(*values: object) -> str:
+    """Name what a process is started with, so that a change of it is noticed."""
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Up, down, doctor: what acts on this machine itself."""

@@ -1,0 +1,99 @@
+"""What `up`, `down` and `status` come back with."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+from sandbox.errors import SandboxError
+from sandbox.lifecycle import local, steps
+from sandbox.lifecycle.local import World
+from sandbox.lifecycle.steps import StepState
+from sandbox.ports import Reporter
+from sandbox.wire.console import ModelRow
+
+FIRST_KEY_NAME = "first"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A running sandbox, as its user needs it."""
+
+    backend: str
+    backend_reason: str
+    page: str
+    api: str
+    models: tuple[ModelRow, ...]
+    processes: dict[str, bool]
+    signin: str | None = None
+    """One-time link into the page."""
+    key: str | None = None
+    """The first key; shown at the first start only."""
+    problem: str | None = None
+    """Why it does not answer, when it does not."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether all of it is there and a question would be answered."""
+        return self.problem is None and all(self.processes.values())
+
+
+def backend_of(world: World) -> tuple[str, str]:
+    """Choose where to run, and say why in a line."""
+    if world.settings.backend == "local":
+        return "local", "asked for in the settings"
+    return "local", "processes of this machine; nothing else needed"
+
+
+def up(world: World, reporter: Reporter) -> Running:
+    """Bring the sandbox up, and sign its user in."""
+    with local.alone(world):
+        steps.run(local.steps_up(world), reporter)
+        with contextlib.closing(world.client()) as client:
+            has_key = any(row.kind == "user" for row in client.keys())  # noqa: SIM118  # a client is no mapping
+            key = None if has_key else client.new_key(FIRST_KEY_NAME).key
+            ticket = client.new_ticket().ticket
+    running = status(world)
+    backend, reason = backend_of(world)
+    return Running(
+        backend=backend,
+        backend_reason=reason,
+        page=running.page,
+        api=running.api,
+        models=running.models,
+        processes=running.processes,
+        signin=f"{world.settings.page_url}/signin?ticket={ticket}",
+        key=key,
+    )
+
+
+def dry_run(world: World) -> list[StepState]:
+    """Say what `up` would do, changing nothing."""
+    return steps.look(local.steps_up(world))
+
+
+def down(world: World, reporter: Reporter) -> None:
+    """Stop everything; chats, keys, models and the record stay."""
+    with local.alone(world):
+        steps.run(local.steps_down(world), reporter)
+
+
+def status(world: World) -> Running:
+    """Say how the sandbox is, also when it is not."""
+    backend, reason = backend_of(world)
+    models: tuple[ModelRow, ...] = ()
+    problem: str | None = None
+    try:
+        with contextlib.closing(world.client()) as client:
+            models = tuple(client.models())
+    except SandboxError as error:
+        problem = error.message
+    return Running(
+        backend=backend,
+        backend_reason=reason,
+        page=world.settings.page_url,
+        api=world.settings.api_url,
+        models=models,
+        processes=local.states(world),
+        problem=problem,
+    )

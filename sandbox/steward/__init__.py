@@ -1,0 +1,1 @@
+"""The one who changes things: starts engines, looks after them, and tells where they are."""
