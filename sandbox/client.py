@@ -128,7 +128,10 @@ class Client:
                     raise _error_of(reply)
                 for line in reply.iter_lines():
                     if line.startswith("data: "):
-                        yield wire.TurnEvent.model_validate(json.loads(line[len("data: ") :]))
+                        told = json.loads(line[len("data: ") :])
+                        if "error" in told:
+                            raise _error_in(told)
+                        yield wire.TurnEvent.model_validate(told)
         except httpx.HTTPError as error:
             raise _unreachable(self._http.base_url, error) from error
 
@@ -166,14 +169,20 @@ def _unreachable(base_url: httpx.URL, error: httpx.HTTPError) -> errors.NotRunni
 def _error_of(reply: httpx.Response) -> errors.SandboxError:
     """Turn an error reply back into the exception it was made from."""
     try:
-        told = reply.json()["error"]
-        message, code = str(told["message"]), str(told["code"])
+        return _error_in(reply.json())
     except (ValueError, KeyError, TypeError):
-        message, code = f"the gateway answered {reply.status_code} without saying why", ""
+        message = f"the gateway answered {reply.status_code} without saying why"
+        return errors.SandboxError(message, hint=DEFAULT_HINT)
+
+
+def _error_in(body: Any) -> errors.SandboxError:
+    told = body["error"]
+    message, code = str(told["message"]), str(told["code"])
     kind = errors.by_code(code)
-    return kind(message, hint=HINTS.get(code, "see what happened: sandbox logs gateway"))
+    return kind(message, hint=HINTS.get(code, DEFAULT_HINT))
 
 
+DEFAULT_HINT = "see what happened: sandbox logs gateway"
 HINTS = {
     "invalid_api_key": "make a new key: sandbox key new NAME; or sign in again with the link of: make up",
     "engine_unavailable": "see how the engine is: sandbox status",
