@@ -10,8 +10,8 @@ from starlette.types import ASGIApp
 from sandbox import config
 from sandbox.audit import Records
 from sandbox.database import Database
-from sandbox.engine.connect import Deadlines, connect
-from sandbox.engine.protocol import Engine
+from sandbox.engine.connect import connect
+from sandbox.engine.protocol import Deadlines, Engine
 from sandbox.gateway import chats, keys
 from sandbox.gateway.app import build
 from sandbox.gateway.door import Door
@@ -32,7 +32,7 @@ def assemble(settings: config.Settings) -> ASGIApp:
     database = Database(home.gateway_db, MIGRATIONS)
     metrics = Metrics()
     records = Records(home.records_db)
-    deadlines = Deadlines(silence_s=settings.engine.silence_timeout_s)
+    deadlines = Deadlines(between_events_s=settings.engine.silence_timeout_s)
     engines = Engines(HttpSteward(home.steward_contact), lambda address: connect(address, deadlines))
 
     async def find_anew(model: str) -> Engine:

@@ -122,9 +122,9 @@ class Keys:
         def job(db: sqlite3.Connection) -> list[sqlite3.Row]:
             return db.execute(
                 "SELECT id, kind, name, owner, created_at, expires_at, last_used_at FROM keys "
-                "WHERE owner=? AND kind!='operator' AND revoked_at IS NULL AND coalesce(expires_at, ?) >= ? "
+                "WHERE owner=? AND kind!='operator' AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at >= ?) "
                 "ORDER BY created_at DESC",
-                (owner, time.time(), time.time()),
+                (owner, time.time()),
             ).fetchall()
 
         return [KeyRow.model_validate(dict(row)) for row in await self._database.run(job)]

@@ -19,7 +19,6 @@ from sandbox.home import Home, write_private
 from sandbox.steward.app import build
 from sandbox.steward.keeper import Keeper, Starter
 from sandbox.steward.local import LocalStarter
-from sandbox.steward.ollama import OllamaStarter
 from sandbox.store import Store
 
 
@@ -43,6 +42,9 @@ def keepers_of(settings: config.Settings) -> list[Keeper]:
 
     def starter_of(card: ModelCard) -> Starter:
         if engine.kind == "ollama":
+            # its client is an extra that the other engines do not need
+            from sandbox.steward.ollama import OllamaStarter  # noqa: PLC0415
+
             return OllamaStarter(card, store=Store(home.path), url=engine.ollama_url, make_plan=make_plan)
         kind = None if engine.kind == "auto" else engine.kind
         find = functools.partial(discover, kind, cache=settings.cache, configured=engine.path)

@@ -17,7 +17,7 @@ from sandbox import processes
 from sandbox.engine.connect import connect
 from sandbox.engine.discover import EngineProgram
 from sandbox.engine.launch import launch
-from sandbox.engine.protocol import Engine, EngineAddress
+from sandbox.engine.protocol import Deadlines, Engine, EngineAddress
 from sandbox.facts import ModelCard
 from sandbox.home import Home, write_private
 from sandbox.plan import EnginePlan
@@ -61,7 +61,7 @@ class LocalEngine:
         self._process = process
         self._address = address
         self._files = files
-        self._client: Engine = connect(address)
+        self._client: Engine = connect(address, Deadlines())
 
     @property
     def address(self) -> EngineAddress:
@@ -160,7 +160,7 @@ class LocalStarter:
             log_file=self._files.log,
             environment={processes.MARK: processes.mark_of(self._home.path)},
         )
-        process = Process(started.pid, started.started_at, self._fingerprint(program, plan))
+        process = Process(started.pid, started.created_at_s, self._fingerprint(program, plan))
         process.save(self._files.process)
         kept = {
             "kind": program.kind,

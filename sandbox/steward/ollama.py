@@ -8,7 +8,7 @@ import anyio.to_thread
 
 from sandbox.engine.connect import connect
 from sandbox.engine.ollama import register
-from sandbox.engine.protocol import EngineAddress
+from sandbox.engine.protocol import Deadlines, EngineAddress
 from sandbox.facts import ModelCard
 from sandbox.plan import EnginePlan
 from sandbox.steward.keeper import RunningEngine
@@ -52,7 +52,7 @@ class OllamaStarter:
 class _RegisteredModel:
     def __init__(self, address: EngineAddress) -> None:
         self._address = address
-        self._client = connect(address)
+        self._client = connect(address, Deadlines())
 
     @property
     def address(self) -> EngineAddress:
