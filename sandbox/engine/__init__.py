@@ -1,0 +1,1 @@
+"""Engines: finding, starting and asking the programs that run a model."""

@@ -25,6 +25,16 @@ class EngineAddress:
     """Context of one slot, tokens."""
 
 
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long an engine may keep silent, seconds."""
+
+    connect_s: float = 2.0
+    first_event_s: float = 300.0
+    """From the question to the first piece of the answer: waiting for a slot and reading the prompt."""
+    between_events_s: float = 60.0
+
+
 class Engine(Protocol):
     """Answers questions about one model.
 

@@ -1,0 +1,118 @@
+"""Plan → llama-server's command line, every limit explicit; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.plan import EnginePlan
+
+HOST = "127.0.0.1"
+NO_ORIGIN = "https://nobody.invalid"
+"""The one origin that engines admit: ``.invalid`` names nobody, ever (RFC 2606).
+
+llama-server always sends an ``Access-Control-Allow-Origin``; its default ``*`` with credentials echoes
+whichever origin asks, so every web page open in a browser could read answers. ``null`` would not do:
+sandboxed frames send that.
+"""
+
+ALLOWED = frozenset(
+    {
+        "--alias",
+        "--api-key-file",
+        "--cache-ram",
+        "--cors-origins",
+        "--ctx-size",
+        "--fit",
+        "--gpu-layers",
+        "--host",
+        "--jinja",
+        "--metrics",
+        "--model",
+        "--no-context-shift",
+        "--no-cors-credentials",
+        "--no-kv-unified",
+        "--no-slots",
+        "--no-ui",
+        "--offline",
+        "--parallel",
+        "--port",
+        "--reasoning-format",
+        "--threads",
+        "--threads-batch",
+    }
+)
+"""Flags that may ever appear. A flag outside widens what the engine does and needs a review first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What an engine process is told besides its plan; nothing in it is secret."""
+
+    model_path: Path
+    alias: str
+    """The model's name as clients of the engine write it."""
+    port: int
+    """Port on loopback."""
+    key_file: Path
+    """File of mode 0600 with the engine's key; the key itself never stands in an argument list."""
+
+
+def llama_server(plan: EnginePlan, serving: Serving) -> tuple[str, ...]:
+    """Write the arguments of llama-server, without the program's own name.
+
+    Raises:
+        ValueError: a flag outside ``ALLOWED``, a port out of range, or an alias that is a list.
+    """
+    if not 0 < serving.port < 65536:
+        raise ValueError(f"port {serving.port} is not between 1 and 65535")
+    if not serving.alias or "," in serving.alias:
+        raise ValueError(f"alias {serving.alias!r}: llama-server takes a comma for two names")
+    argv = (
+        *("--host", HOST),
+        *("--port", str(serving.port)),
+        *("--api-key-file", str(serving.key_file)),
+        *("--cors-origins", NO_ORIGIN),
+        "--no-cors-credentials",
+        "--no-ui",
+        "--no-slots",
+        "--metrics",
+        "--offline",
+        *("--model", str(serving.model_path)),
+        *("--alias", serving.alias),
+        *("--ctx-size", str(plan.total_context_tokens)),
+        *("--parallel", str(plan.slots)),
+        # Without it one slot may take the context of all, and a plan promises each slot its own.
+        "--no-kv-unified",
+        # A full context ends the answer instead of forgetting its beginning.
+        "--no-context-shift",
+        *("--threads", str(plan.threads)),
+        *("--threads-batch", str(plan.threads)),
+        *("--cache-ram", str(plan.cache_ram_mib)),
+        *("--gpu-layers", "0"),
+        # "on" would change the limits above to what it finds free.
+        *("--fit", "off"),
+        "--jinja",
+        # Thoughts stay in the text: the neutral answer has one stream, and what is hidden is not counted.
+        *("--reasoning-format", "none"),
+    )
+    return checked(argv)
+
+
+def checked(argv: Sequence[str]) -> tuple[str, ...]:
+    """Return the arguments if all flags are allowed.
+
+    Raises:
+        ValueError: naming every flag that is not.
+    """
+    foreign = sorted({flag for flag in argv if flag.startswith("-")} - ALLOWED)
+    if foreign:
+        raise ValueError(f"flags outside the reviewed list: {', '.join(foreign)}")
+    return tuple(argv)
+
+
+def unsupported(help_text: str) -> tuple[str, ...]:
+    """Name the allowed flags that a program's ``--help`` does not mention, in alphabetical order."""
+    known = {word.strip(",[]()") for word in help_text.split() if word.startswith("-")}
+    return tuple(sorted(ALLOWED - known))

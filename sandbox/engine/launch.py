@@ -1,0 +1,129 @@
+"""Starts engine processes.
+
+An engine outlives the command that started it, so it gets a session of its own and is known by process
+id and start time together: an id alone may belong to somebody else by now.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+import sandbox
+from sandbox.engine import arguments
+from sandbox.engine.arguments import Serving
+from sandbox.engine.children import spec
+from sandbox.engine.discover import EngineProgram
+from sandbox.errors import EngineNotFound, StartFailed
+from sandbox.plan import EnginePlan
+
+
+@dataclass(frozen=True, slots=True)
+class EngineProcess:
+    """One running engine, named so that no other process can be mistaken for it."""
+
+    pid: int
+    created_at_s: float
+    """When it was started, seconds since the epoch, as the operating system says."""
+
+
+def launch(
+    program: EngineProgram,
+    plan: EnginePlan,
+    *,
+    model_path: Path,
+    alias: str,
+    port: int,
+    key_file: Path,
+    log_file: Path,
+    environment: Mapping[str, str],
+) -> EngineProcess:
+    """Start an engine that listens on a port of loopback; it is not ready yet when this returns.
+
+    Args:
+        key_file: file of mode 0600 with the engine's key, made by the caller.
+        log_file: both outputs are appended to it.
+        environment: variables besides PATH, HOME and LANG, or in their place.
+
+    Raises:
+        EngineNotFound: an Ollama is not started here, it is run by whoever owns it.
+        StartFailed: the operating system would not run the program.
+    """
+    serving = Serving(model_path=model_path, alias=alias, port=port, key_file=key_file)
+    argv = command(program, plan, serving)
+    variables = _environment(program, log_file.parent) | dict(environment)
+    log_fd = os.open(log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=log_fd,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            env=variables,
+            umask=0o077,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise StartFailed(f"could not start {argv[0]}: {error}", hint="sandbox doctor") from error
+    finally:
+        os.close(log_fd)
+    # Popen's finaliser warns about a child that still runs; this one is meant to, and whoever ends it
+    # reaps it.
+    process.returncode = 0
+    return EngineProcess(process.pid, psutil.Process(process.pid).create_time())
+
+
+def command(program: EngineProgram, plan: EnginePlan, serving: Serving) -> tuple[str, ...]:
+    """Write the whole command line of an engine.
+
+    Raises:
+        EngineNotFound: an Ollama is not started here.
+    """
+    if program.kind == "llama-server" and program.path is not None:
+        return (str(program.path), *arguments.llama_server(plan, serving))
+    if program.kind in ("xllamacpp", "llama-cpp-python"):
+        module = f"sandbox.engine.children.{program.kind.removesuffix('-python').replace('-', '_')}"
+        # -P keeps the working folder off the module path.
+        return (sys.executable, "-P", "-m", module, *spec.of(plan, serving).to_argv())
+    raise EngineNotFound(f"engine {program.kind} is not started by the sandbox", hint="start it yourself: ollama serve")
+
+
+XLLAMACPP_SPINS = "2000"
+"""How often a thread of the wheel looks before it sleeps; its OpenMP would otherwise look 300,000 times.
+
+SmolLM2-135M, 2 threads on 2 cores, tokens/s, median of 3 to 5, alone and beside one busy process:
+
+    unset                      127     0.8
+    2000                       128      18
+    0, or passive               42      61
+    1 thread, unset             85      72
+    llama-server, 2 threads    127     1.5
+    llama-server, 1 thread      76      83
+
+2000 costs nothing alone and helps beside others. What helps more is a thread fewer than cores, for
+both engines; that is the plan's to choose.
+"""
+
+
+def _environment(program: EngineProgram, home: Path) -> dict[str, str]:
+    """Give an engine the least: nothing of the caller's environment, no secret by accident."""
+    variables = {"PATH": os.defpath, "HOME": str(home), "LANG": "C.UTF-8"}
+    if program.kind != "llama-server":
+        variables["PYTHONPATH"] = os.pathsep.join(_module_folders(program))
+        variables["PYTHONDONTWRITEBYTECODE"] = "1"
+        variables["PYTHONUNBUFFERED"] = "1"
+    if program.kind == "xllamacpp":
+        variables["GOMP_SPINCOUNT"] = XLLAMACPP_SPINS
+    return variables
+
+
+def _module_folders(program: EngineProgram) -> list[str]:
+    folders = [str(Path(sandbox.__file__).resolve().parents[1])]
+    return [*folders, str(program.path)] if program.path is not None else folders
