@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sandbox.config import EngineSettings
 from sandbox.errors import ContextTooLong
 from sandbox.facts import Host, ModelCard
 
@@ -16,6 +17,16 @@ class Limits:
     slots: int | None = None
     threads: int | None = None
     cache_ram_mib: int = 0
+
+    @classmethod
+    def of(cls, settings: EngineSettings) -> Limits:
+        """Take from the settings what a plan must keep to."""
+        return cls(
+            context_tokens=settings.context_tokens,
+            slots=settings.slots,
+            threads=settings.threads,
+            cache_ram_mib=settings.cache_ram_mib,
+        )
 
 
 @dataclass(frozen=True, slots=True)

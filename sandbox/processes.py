@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from sandbox.home import write_private
 
 MARK = "SANDBOX_INSTANCE"
 TERM_GRACE_S = 10.0
+POLL_S = 0.05
 MAX_LOG_BYTES = 10 * 1024 * 1024
 
 
@@ -67,11 +69,19 @@ class Process:
             return
         with contextlib.suppress(psutil.NoSuchProcess):
             found.terminate()
-            try:
-                found.wait(grace_s)
-            except psutil.TimeoutExpired:
+            if not self._ends_within(found, grace_s):
                 found.kill()
-                found.wait(grace_s)
+                self._ends_within(found, grace_s)
+
+    def _ends_within(self, found: psutil.Process, grace_s: float) -> bool:
+        """Wait for its end; one that has ended but whose parent has not asked yet has ended, too."""
+        deadline = time.monotonic() + grace_s
+        while self.is_alive:
+            if time.monotonic() > deadline:
+                return False
+            with contextlib.suppress(psutil.TimeoutExpired):
+                found.wait(POLL_S)
+        return True
 
     def save(self, path: Path) -> None:
         """Remember it."""

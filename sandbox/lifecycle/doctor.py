@@ -40,7 +40,7 @@ def examine(settings: Settings) -> list[Finding]:
         ("data folder", lambda: check_home(settings.home)),
         ("page port", lambda: check_port(settings.page.port, "SANDBOX_PAGE_PORT", home, "page")),
         ("API port", lambda: check_port(settings.api.port, "SANDBOX_API_PORT", home, "gateway")),
-        ("engine", lambda: _engine(settings)),
+        ("engine", lambda: check_engine(settings)),
         ("hardware", _hardware),
     ]
     return [_finding(name, check) for name, check in checks]
@@ -113,7 +113,12 @@ def check_port(port: int, variable: str, home: Home, owner: str) -> str:
     return f"{port}, free"
 
 
-def _engine(settings: Settings) -> str:
+def check_engine(settings: Settings) -> str:
+    """Say which engine serves, and where it was found.
+
+    Raises:
+        EngineNotFound: there is none, with every place looked at.
+    """
     kind = None if settings.engine.kind == "auto" else settings.engine.kind
     if kind == "ollama":
         return f"a running Ollama at {settings.engine.ollama_url}"

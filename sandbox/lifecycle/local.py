@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import filelock
 import httpx
 
-from sandbox import __version__, catalogue, config, processes
+from sandbox import __version__, catalogue, config, hardware, plan, processes
 from sandbox.client import Client
 from sandbox.errors import Busy, HomeUnusable, NotRunning, StartFailed
 from sandbox.facts import ModelCard
@@ -168,6 +168,27 @@ class HaveModel:
 
 
 @dataclass(frozen=True, slots=True)
+class HavePlan:
+    """What the settings ask for can be served by this machine, and there is an engine for it."""
+
+    world: World
+    title: str = "Plan the engines"
+
+    def is_done(self) -> bool:
+        """Never: a plan is made anew from what is here now."""
+        return False
+
+    def do(self, told: Told) -> None:
+        """Plan every model, and find the engine."""
+        engine = self.world.settings.engine
+        host, limits = hardware.look(), plan.Limits.of(engine)
+        for card in self.world.cards:
+            made = plan.make(card, host, limits)
+            told.note(f"{card.id}: {made.slots} × {made.context_tokens} tokens, {made.threads} threads")
+        told.note(f"engine: {doctor.check_engine(self.world.settings)}")
+
+
+@dataclass(frozen=True, slots=True)
 class HaveProcess:
     """One of our processes runs with today's settings and answers."""
 
@@ -177,6 +198,8 @@ class HaveProcess:
     arguments: tuple[str, ...]
     health: Callable[[World], str | None]
     """Where it says that it is well; none while that is not known yet."""
+    reads: tuple[str, ...]
+    """The settings, or tables of them, that it reads: a change of these starts it anew."""
 
     @property
     def title(self) -> str:
@@ -230,8 +253,8 @@ class HaveProcess:
         return {**kept, **ours, processes.MARK: processes.mark_of(self.world.home.path)}
 
     def _fingerprint(self) -> str:
-        settings = sorted(config.environment_of(self.world.settings).items())
-        return processes.fingerprint(__version__, self.module, self.arguments, settings)
+        settings = self.world.settings.model_dump(include=set(self.reads), mode="json")
+        return processes.fingerprint(__version__, self.module, self.arguments, sorted(settings.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,12 +298,23 @@ def steps_up(world: World) -> list[Step]:
     return [
         CheckHost(world),
         ClearStale(world),
+        HavePlan(world),
         *(HaveModel(world, card) for card in world.cards),
-        HaveProcess(world, "steward", "sandbox.steward", (), _steward_health),
-        HaveProcess(world, "gateway", "sandbox.gateway", (), lambda w: f"{w.settings.gateway_url}/health"),
-        HaveProcess(world, "page", "ui", page, lambda w: f"{w.settings.page_url}/healthz"),
+        HaveProcess(
+            world, "steward", "sandbox.steward", (), _steward_health, ("home", "cache", "steward", "engine", "models")
+        ),
+        HaveProcess(world, "gateway", "sandbox.gateway", (), _gateway_health, ("home", "api", "page", "engine")),
+        HaveProcess(world, "page", "ui", page, _page_health, ()),
         HaveEngines(world),
     ]
+
+
+def _page_health(world: World) -> str:
+    return f"{world.settings.page_url}/healthz"
+
+
+def _gateway_health(world: World) -> str:
+    return f"{world.settings.gateway_url}/health"
 
 
 def _steward_health(world: World) -> str | None:

@@ -22,20 +22,10 @@ from sandbox.steward.local import LocalStarter
 from sandbox.store import Store
 
 
-def limits_of(engine: config.EngineSettings) -> plan.Limits:
-    """Take from the settings what the plan must keep to."""
-    return plan.Limits(
-        context_tokens=engine.context_tokens,
-        slots=engine.slots,
-        threads=engine.threads,
-        cache_ram_mib=engine.cache_ram_mib,
-    )
-
-
 def keepers_of(settings: config.Settings) -> list[Keeper]:
     """Make one keeper for each model to be served."""
     home, engine = Home(settings.home), settings.engine
-    host, limits, cards = hardware.look(), limits_of(settings.engine), catalogue.load()
+    host, limits, cards = hardware.look(), plan.Limits.of(settings.engine), catalogue.load()
 
     def make_plan(card: ModelCard) -> plan.EnginePlan:
         return plan.make(card, host, limits)

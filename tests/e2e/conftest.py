@@ -1,0 +1,194 @@
+"""One sandbox for all journeys: a fresh copy of this checkout in an empty folder, brought up by `make up`.
+
+``--in-place`` uses this checkout's own environment instead, which saves a minute while writing tests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+REPOSITORY = Path(__file__).parents[2]
+MODEL = "smollm2-135m-instruct"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+QUIET_BROWSER = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--in-place", action="store_true", help="use this checkout's environment, not a fresh copy's")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def until(is_so: Callable[[], bool], within_s: float, what: str) -> None:
+    """Wait on a condition, and fail naming it."""
+    deadline = time.monotonic() + within_s
+    while not is_so():
+        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
+        time.sleep(0.05)
+
+
+@dataclass
+class Sandbox:
+    """A sandbox of its own: a checkout, a data folder and two ports."""
+
+    checkout: Path
+    home: Path
+    page_port: int = field(default_factory=free_port)
+    api_port: int = field(default_factory=free_port)
+    key: str = ""
+    first_up: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def page_url(self) -> str:
+        return f"http://127.0.0.1:{self.page_port}"
+
+    @property
+    def api_url(self) -> str:
+        return f"http://127.0.0.1:{self.api_port}/v1"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("SANDBOX_HOME", "MAKE"))}
+        return kept | {
+            "SANDBOX_HOME": str(self.home),
+            "SANDBOX_PAGE_PORT": str(self.page_port),
+            "SANDBOX_API_PORT": str(self.api_port),
+        }
+
+    def run(self, *words: str, more: dict[str, str] | None = None, ok: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run the command line, and fail with what it said unless it is to fail."""
+        command = [str(self.checkout / ".venv" / "bin" / "sandbox"), *words]
+        return self._run(command, more, ok=ok)
+
+    def make(self, *words: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run make in the checkout."""
+        return self._run(["make", "--no-print-directory", *words], None, ok=ok)
+
+    def _run(self, command: list[str], more: dict[str, str] | None, *, ok: bool) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            command,
+            cwd=self.checkout,
+            env=self.environment | (more or {}),
+            capture_output=True,
+            text=True,
+            timeout=280,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        if ok:
+            assert done.returncode == 0, f"{command} exited with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def json(self, *words: str) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads(self.run(*words, "--json").stdout)
+        return told
+
+    def up(self) -> dict[str, Any]:
+        return self.json("up")
+
+    def signin_url(self) -> str:
+        return str(self.up()["signin"])
+
+    def client(self, **more: Any) -> openai.OpenAI:
+        return openai.OpenAI(base_url=self.api_url, api_key=self.key, max_retries=0, timeout=120, **more)
+
+    def ask(self, text: str, **more: Any) -> str:
+        given: dict[str, Any] = {"temperature": 0, "max_tokens": 16, **more}
+        reply = self.client().chat.completions.create(
+            model=MODEL, messages=[{"role": "user", "content": text}], **given
+        )
+        return str(reply.choices[0].message.content)
+
+    def pid(self, name: str) -> int:
+        path = self.home / "run" / f"{name}.process.json"
+        if name == "engine":
+            path = self.home / "run" / "engines" / f"{MODEL}.process.json"
+        return int(json.loads(path.read_text())["pid"])
+
+
+@pytest.fixture(scope="session")
+def checkout(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if request.config.getoption("--in-place"):
+        return REPOSITORY
+    folder = tmp_path_factory.mktemp("fresh") / "checkout"
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        check=True,
+    ).stdout.decode()
+    for name in filter(None, listed.split("\0")):
+        if (REPOSITORY / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def running(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """The sandbox that the journeys share, brought up from nothing by the README's first command."""
+    sandbox = Sandbox(checkout, tmp_path_factory.mktemp("home") / "data")
+    try:
+        done = sandbox.make("up", "BACKEND=local", "ARGS=--json")
+        sandbox.first_up = json.loads(done.stdout)
+        sandbox.key = sandbox.first_up["key"]
+        yield sandbox
+    finally:
+        if (checkout / ".venv" / "bin" / "sandbox").exists():
+            sandbox.run("down")
+
+
+@pytest.fixture
+def another(checkout: Path, running: Sandbox, tmp_path: Path) -> Iterator[Sandbox]:
+    """A second sandbox beside the shared one, with the model's file but nothing running."""
+    sandbox = Sandbox(checkout, tmp_path / "another")
+    (sandbox.home / "blobs").mkdir(parents=True)
+    for blob in (running.home / "blobs").iterdir():
+        shutil.copy2(blob, sandbox.home / "blobs")
+    yield sandbox
+    if sandbox.home.is_dir():
+        sandbox.run("down")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        reason = "needs Chromium: tests/e2e/get-chromium"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=found, args=list(QUIET_BROWSER))
+        yield opened
+        opened.close()
