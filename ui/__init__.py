@@ -1,0 +1,1 @@
+"""The sandbox's page: thin over its gateway."""

@@ -83,7 +83,8 @@ class ScriptedGateway:
     async def _keys(self, request: Request) -> Response:
         if request.method == "POST":
             return _json(self.console.new_key(wire.NewKey.model_validate_json(await request.body()).name))
-        return JSONResponse({"keys": [row.model_dump(mode="json") for row in self.console.keys()]})
+        rows = self.console.key_rows
+        return JSONResponse({"keys": [row.model_dump(mode="json") for row in rows]})
 
     async def _revoke(self, request: Request) -> Response:
         self.console.revoke_key(request.path_params["key_id"])
