@@ -20,9 +20,9 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import platformdirs
 from filelock import FileLock
 
+from sandbox import config
 from sandbox.engine import recipes
 from sandbox.engine.recipes import Recipe
 from sandbox.errors import EngineNotFound, SandboxError
@@ -31,11 +31,6 @@ Say = Callable[[str], None]
 NAMES = ("llama-server", "llama-cpp-python", "ollama")
 OUTPUT_LINES = 25
 """Lines of a failed command that go into the error."""
-
-
-def default_cache() -> Path:
-    """Name the cache folder of this user."""
-    return platformdirs.user_cache_path("model-sandbox")
 
 
 def recipe_of(name: str) -> Recipe:
@@ -183,17 +178,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Build what the command line names and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.engine.build", description="Build engines into the cache.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)} or all (default: all)")
-    parser.add_argument("--cache-dir", type=Path, default=None, help="cache folder (default: this user's)")
+    parser.add_argument("--cache-dir", type=Path, default=None, help="cache folder (default: the setting cache)")
     chosen = parser.parse_args(argv)
     names = list(NAMES) if not chosen.names or "all" in chosen.names else chosen.names
     if unknown := [name for name in names if name not in NAMES]:
         parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(NAMES)} and all")
-    cache = chosen.cache_dir or default_cache()
 
     def say(text: str) -> None:
         sys.stderr.write(text + "\n")
 
     try:
+        cache = chosen.cache_dir.absolute() if chosen.cache_dir else config.load().settings.cache
         for name in names:
             build(name, cache, say)
     except SandboxError as error:

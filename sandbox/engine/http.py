@@ -17,7 +17,7 @@ from sandbox.wire.neutral import ChatPrompt, Delta, Event, Finished, FinishReaso
 EVENT_BYTES = 1024 * 1024
 """The longest event that is believed; llama-server's are below a kibibyte."""
 ERROR_BYTES = 64 * 1024
-LOGS = "sandbox logs engine"
+LOGS = "sandbox status names the model; its log: sandbox logs MODEL"
 READY_S = 2.0
 
 

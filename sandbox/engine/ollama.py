@@ -157,7 +157,9 @@ async def register(url: str, blob: Path, digest: str, name: str) -> None:
         with anyio.fail_after(REGISTER_S):
             sent = await client.create_blob(blob)
             if sent != f"sha256:{digest}":
-                raise EngineBroke(f"{blob} has digest {sent}, reviewed is sha256:{digest}", hint="sandbox pull")
+                raise EngineBroke(
+                    f"{blob} has digest {sent}, reviewed is sha256:{digest}", hint="sandbox models verify"
+                )
             await client.create(model=name, files={f"{name}.gguf": sent})
     except TimeoutError as error:
         raise EngineTimeout(f"ollama took longer than {REGISTER_S:g} s for {blob}", hint=HINT) from error

