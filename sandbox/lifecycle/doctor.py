@@ -83,7 +83,7 @@ def check_home(folder: Path) -> str:
         free_bytes = shutil.disk_usage(folder).free
     except OSError as error:
         raise HomeUnusable(
-            f"the data folder {folder} cannot be written: {error}", hint=f"mend its rights, {choose}"
+            f"the data folder {folder} cannot be written: {error}", hint=f"free some space or mend its rights, {choose}"
         ) from error
     if free_bytes < LEAST_FREE_BYTES:
         raise HomeUnusable(

@@ -296,8 +296,8 @@ def steps_up(world: World) -> list[Step]:
     settings = world.settings
     page = ("--port", str(settings.page.port), "--api", settings.gateway_url)
     return [
+        ClearStale(world),  # first: what it stops may hold a port
         CheckHost(world),
-        ClearStale(world),
         HavePlan(world),
         *(HaveModel(world, card) for card in world.cards),
         HaveProcess(
