@@ -21,7 +21,8 @@ LLAMA_CPP_FLAGS = (
     # Libraries are found beside the program, so that the finished folder may be moved.
     "-DCMAKE_BUILD_RPATH_USE_ORIGIN=ON",
     "-DGGML_NATIVE=OFF",
-    # With OpenMP the engine lost up to 95 % of its speed when another process wanted a core, without 10 %.
+    # One library less, and none to tune. It does not make the engine bear busy neighbours: see the
+    # figures in launch.py.
     "-DGGML_OPENMP=OFF",
     "-DLLAMA_CURL=OFF",
     "-DLLAMA_BUILD_TESTS=OFF",
