@@ -51,6 +51,9 @@ class EnginePlan:
 
 DEFAULT_CONTEXT_TOKENS = 4096
 DEFAULT_SLOTS = 2
+# Threads spin at every barrier of a layer, so one that has lost its core holds up all others: with as many threads
+# as cores, one busy neighbour takes llama-server from 127 tokens/s to 1.5; with one core to spare, from 76 to 83
+# (SmolLM2-135M Q4_1 on 2 cores, docs/measurements.md).
 
 
 def make(card: ModelCard, host: Host, limits: Limits) -> EnginePlan:
@@ -68,12 +71,12 @@ def make(card: ModelCard, host: Host, limits: Limits) -> EnginePlan:
     asked = "asked for in the settings"
     context_tokens = limits.context_tokens or min(DEFAULT_CONTEXT_TOKENS, longest)
     slots = limits.slots or DEFAULT_SLOTS
-    threads = limits.threads or max(1, host.cores)
+    threads = limits.threads or max(1, host.cores - 1)
     why = (
         f"context {context_tokens} tokens a slot: "
         + (asked if limits.context_tokens else f"the smaller of {DEFAULT_CONTEXT_TOKENS} and the model's {longest}"),
         f"slots {slots}: " + (asked if limits.slots else "one for the page, one for a program beside it"),
-        f"threads {threads}: " + (asked if limits.threads else f"one for each of {host.cores} usable cores"),
+        f"threads {threads}: " + (asked if limits.threads else f"one of {host.cores} cores is left to everything else"),
         f"cache {limits.cache_ram_mib} MiB: prompts seen before need not be read again",
     )
     return EnginePlan(
