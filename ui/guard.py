@@ -40,7 +40,9 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
-_FOR_ALL = frozenset({"/signin", "/signout", "/healthz", "/favicon.svg"})
+_FORMS = frozenset({"/signin", "/signout"})
+"""Pages with a form: under ``no-referrer`` a browser would send it with the origin ``null``."""
+_FOR_ALL = _FORMS | {"/healthz", "/favicon.svg"}
 _ASSETS = "/static/"
 """Paths that need no session: they hold no data of anybody's."""
 _SIGNED_IN = frozenset({"/_stcore/health", "/_stcore/host-config", "/_stcore/stream"})
@@ -154,6 +156,8 @@ def _closing_down(send: Send, path: str) -> Send:
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS.items():
                 headers[name] = value
+            if path in _FORMS:
+                headers["referrer-policy"] = "same-origin"
             if not path.startswith(_ASSETS):
                 headers["cache-control"] = "no-store"
         await send(message)

@@ -183,7 +183,7 @@ def test_every_reply_says_what_it_may_load(browser: TestClient, path: str) -> No
         assert (policy["connect-src"], policy["form-action"]) == ("'self'", "'self'")
         assert reply.headers["x-content-type-options"] == "nosniff"
         assert reply.headers["x-frame-options"] == "DENY"
-        assert reply.headers["referrer-policy"] == "no-referrer"
+        assert reply.headers["referrer-policy"] == ("same-origin" if path == "/signin" else "no-referrer")
         assert reply.headers["cross-origin-opener-policy"] == "same-origin"
         assert path.startswith("/static/") or reply.headers["cache-control"] == "no-store"
 
