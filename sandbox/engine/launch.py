@@ -10,27 +10,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 import sandbox
+from sandbox import processes
 from sandbox.engine import arguments
 from sandbox.engine.arguments import Serving
 from sandbox.engine.children import spec
 from sandbox.engine.discover import EngineProgram
 from sandbox.errors import EngineNotFound, StartFailed
 from sandbox.plan import EnginePlan
-
-
-@dataclass(frozen=True, slots=True)
-class EngineProcess:
-    """One running engine, named so that no other process can be mistaken for it."""
-
-    pid: int
-    created_at_s: float
-    """When it was started, seconds since the epoch, as the operating system says."""
+from sandbox.processes import Process
 
 
 def launch(
@@ -43,7 +33,7 @@ def launch(
     key_file: Path,
     log_file: Path,
     environment: Mapping[str, str],
-) -> EngineProcess:
+) -> Process:
     """Start an engine that listens on a port of loopback; it is not ready yet when this returns.
 
     Args:
@@ -77,7 +67,7 @@ def launch(
     # Popen's finaliser warns about a child that still runs; this one is meant to, and whoever ends it
     # reaps it.
     process.returncode = 0
-    return EngineProcess(process.pid, psutil.Process(process.pid).create_time())
+    return processes.of_pid(process.pid)
 
 
 def command(program: EngineProgram, plan: EnginePlan, serving: Serving) -> tuple[str, ...]:

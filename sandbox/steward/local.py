@@ -7,7 +7,7 @@ import logging
 import secrets
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
@@ -160,7 +160,7 @@ class LocalStarter:
             log_file=self._files.log,
             environment={processes.MARK: processes.mark_of(self._home.path)},
         )
-        process = Process(started.pid, started.created_at_s, self._fingerprint(program, plan))
+        process = replace(started, fingerprint=self._fingerprint(program, plan))
         process.save(self._files.process)
         kept = {
             "kind": program.kind,

@@ -22,8 +22,7 @@ from sandbox.engine.launch import launch
 from sandbox.engine.ollama import register
 from sandbox.engine.protocol import Deadlines, Engine, EngineAddress, EngineKind
 from sandbox.plan import EnginePlan
-from sandbox.processes import Process
-from tests.contract.conftest import SHA256
+from tests.contract.conftest import CARD
 from tests.fakes import FakeEngine
 
 REAL_KINDS: tuple[EngineKind, ...] = ("xllamacpp", "llama-server", "llama-cpp-python", "ollama")
@@ -87,7 +86,7 @@ def _launch(
     key_file.write_text(key + "\n")
     # One thread: a second one waits busily for the first, and the tests do not have the machine to themselves.
     plan = EnginePlan("smollm2", CONTEXT_TOKENS, slots=1, threads=1, cache_ram_mib=0)
-    started = launch(
+    process = launch(
         program,
         plan,
         model_path=model_path,
@@ -97,10 +96,9 @@ def _launch(
         log_file=folder / "engine.log",
         environment={},
     )
-    process = Process(started.pid, started.created_at_s)
     cleanup.callback(process.stop, 5.0)
     wait_until_healthy(f"http://127.0.0.1:{port}/health", lambda: process.is_alive, folder / "engine.log")
-    return started.pid
+    return process.pid
 
 
 def _start_ollama(
@@ -123,7 +121,7 @@ def _start_ollama(
     cleanup.callback(kill_group, server.pid)
     url = f"http://127.0.0.1:{port}"
     wait_until_healthy(url, lambda: server.poll() is None, folder / "engine.log")
-    anyio.run(register, url, model_path, SHA256, "smollm2")
+    anyio.run(register, url, model_path, CARD.sha256, "smollm2")
     return server.pid
 
 

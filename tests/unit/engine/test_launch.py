@@ -15,15 +15,16 @@ import pytest
 from sandbox.engine.arguments import Serving
 from sandbox.engine.children import spec
 from sandbox.engine.discover import EngineProgram
-from sandbox.engine.launch import EngineProcess, command, launch
+from sandbox.engine.launch import command, launch
 from sandbox.errors import EngineNotFound, StartFailed
 from sandbox.plan import EnginePlan
+from sandbox.processes import Process
 
 PLAN = EnginePlan("m", context_tokens=512, slots=2, threads=1, cache_ram_mib=7)
 SERVING = Serving(Path("/m.gguf"), "m", 8080, Path("/key"))
 
 
-def start(tmp_path: Path, program: Path, **environment: str) -> EngineProcess:
+def start(tmp_path: Path, program: Path, **environment: str) -> Process:
     return launch(
         EngineProgram("llama-server", program, "this test", "1"),
         PLAN,
@@ -65,7 +66,7 @@ def test_an_engine_is_on_its_own_and_knows_little(
         assert all(name in log for name in ("'EXTRA'", "'HOME'", "'LANG'", "'PATH'"))
         assert stat.S_IMODE(made.stat().st_mode) == 0o600
         assert stat.S_IMODE((tmp_path / "engine.log").stat().st_mode) == 0o600
-        assert started.created_at_s == process.create_time()
+        assert started.started_at == process.create_time()
     finally:
         os.kill(started.pid, signal.SIGTERM)
         process.wait(10)

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.lowlevel
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,6 @@ from sandbox.engine.protocol import EngineAddress
 from sandbox.errors import BlobDamaged
 from sandbox.facts import Host
 from sandbox.steward.keeper import FIRST_BACKOFF_S, LONGEST_BACKOFF_S, Backoff, Keeper, RunningEngine
-import anyio.lowlevel
 
 pytestmark = pytest.mark.anyio
 
