@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import platform
-import socket
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,8 @@ from typing import Any
 import httpx
 import psutil
 
+from sandbox.processes import free_port
+
 MODEL = "smollm2-135m-instruct"
 ROUNDS = 30
 SPEED_ROUNDS = 5
@@ -42,13 +43,6 @@ class Target:
     name: str
     url: str
     key: str
-
-
-def free_port() -> int:
-    """Find a loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

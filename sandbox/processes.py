@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -182,3 +183,10 @@ def holder_of(port: int) -> str:
 def fingerprint(*values: object) -> str:
     """Name what a process is started with, so that a change of it is noticed."""
     return hashlib.sha256(repr(values).encode()).hexdigest()[:16]
+
+
+def free_port() -> int:
+    """Find a loopback port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -146,7 +145,7 @@ class LocalStarter:
         """Verify the model's file and start an engine on it."""
         program, plan = self._look(), self.plan()
         blob = await anyio.to_thread.run_sync(self._store.verify, self._card)
-        key, port = secrets.token_urlsafe(32), free_port()
+        key, port = secrets.token_urlsafe(32), processes.free_port()
         write_private(self._files.key, key)
         processes.rotate(self._files.log)
         self._files.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -177,10 +176,3 @@ class LocalStarter:
 
     def _fingerprint(self, program: EngineProgram, plan: EnginePlan) -> str:
         return processes.fingerprint(program, plan, self._card)
-
-
-def free_port() -> int:
-    """Find a loopback port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -20,6 +20,8 @@ import openai
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from sandbox.processes import free_port
+
 REPOSITORY = Path(__file__).parents[2]
 MODEL = "smollm2-135m-instruct"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -36,12 +38,6 @@ QUIET_BROWSER = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--in-place", action="store_true", help="use this checkout's environment, not a fresh copy's")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def is_open(port: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 from collections.abc import AsyncGenerator, Generator
 
@@ -142,13 +141,6 @@ class ScriptedGateway:
 
     def _checked(self, request: Request) -> Response | None:
         return None if request.headers.get("authorization") == f"Bearer {SESSION_KEY}" else _refusal()
-
-
-def free_port() -> int:
-    """Find a port on loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -19,17 +18,16 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from tests.e2e.page_gateway import SESSION_KEY, ScriptedGateway, free_port, serving
+from sandbox.processes import free_port
+from tests.e2e.conftest import Sandbox
+from tests.e2e.page_gateway import SESSION_KEY, ScriptedGateway, serving
 from tests.e2e.page_visit import APPEARS_MS, visiting
 from tests.ui.fake_console import FakeConsole
-
-if TYPE_CHECKING:
-    Sandbox = Any  # tests/e2e/conftest.py's, which cannot be imported by name
 
 REPOSITORY = Path(__file__).parents[2]
 STARTED_WITHIN_S = 60.0
 STOPPED_WITHIN_S = 3.0
-EVIL = "http://203.0.113.9"  # a documentation address: nobody is there, and nobody may be asked
+EVIL = "http://127.0.0.66:9"  # this machine, but not where the page may ask: a leak would stay here
 
 HOSTILE = f"""Before <script>fetch("{EVIL}/script")</script> <img src="{EVIL}/img.png" onerror="alert(1)"> middle
 

@@ -209,7 +209,7 @@ def test_an_answer_that_is_being_written_elsewhere_is_shown_and_nothing_can_be_a
 
 
 def test_hostile_output_is_shown_as_text(page: AppTest, console: FakeConsole) -> None:
-    console.answer = lambda question: ["![x](http://203.0.113.9/a) <script>1</script>"]
+    console.answer = lambda question: ["![x](http://127.0.0.66/a) <script>1</script>"]
     ask(page.run(), "Hello")
     shown = "\n".join(element.value for element in page.markdown)
     assert "![x](http" not in shown

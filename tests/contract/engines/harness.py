@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
@@ -22,6 +21,7 @@ from sandbox.engine.launch import launch
 from sandbox.engine.ollama import register
 from sandbox.engine.protocol import Deadlines, Engine, EngineAddress, EngineKind
 from sandbox.plan import EnginePlan
+from sandbox.processes import free_port
 from tests.contract.conftest import CARD
 from tests.fakes import FakeEngine
 
@@ -143,9 +143,3 @@ def wait_until_healthy(url: str, is_alive: Callable[[], bool], log: Path) -> Non
         except OSError:
             time.sleep(0.1)
     raise AssertionError(f"{url} is not healthy; its log ends:\n{log.read_text(errors='replace')[-2000:]}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
