@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 import ui
-from tests.e2e.page_gateway import free_port
+from sandbox.processes import free_port
 
 ROOT = Path(ui.__file__).parents[1]
 DEADLINE_S = 60.0

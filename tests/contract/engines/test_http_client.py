@@ -11,8 +11,8 @@ from aiohttp import web
 from sandbox.engine.http import HttpEngine
 from sandbox.engine.protocol import Deadlines, EngineAddress
 from sandbox.errors import EngineBroke, EngineTimeout, EngineUnavailable, SandboxError
+from sandbox.processes import free_port
 from sandbox.wire.neutral import Delta, Event, Finished, Question, TextPrompt, Usage
-from tests.contract.engines.harness import free_port
 
 pytestmark = pytest.mark.anyio
 
