@@ -184,7 +184,7 @@ class HavePlan:
         host, limits = hardware.look(), plan.Limits.of(engine)
         for card in self.world.cards:
             made = plan.make(card, host, limits)
-            told.note(f"{card.id}: {made.slots} × {made.context_tokens} tokens, {made.threads} threads")
+            told.note(f"{card.id}: slots {made.slots} × {made.context_tokens} tokens, threads {made.threads}")
         told.note(f"engine: {doctor.check_engine(self.world.settings)}")
 
 
