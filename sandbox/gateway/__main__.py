@@ -11,7 +11,7 @@ from sandbox import config
 from sandbox.audit import Records
 from sandbox.database import Database
 from sandbox.engine.connect import connect
-from sandbox.engine.protocol import Deadlines, Engine
+from sandbox.engine.protocol import Deadlines
 from sandbox.gateway import chats, keys
 from sandbox.gateway.app import build
 from sandbox.gateway.door import Door
@@ -35,17 +35,13 @@ def assemble(settings: config.Settings) -> ASGIApp:
     deadlines = Deadlines(between_events_s=settings.engine.silence_timeout_s)
     engines = Engines(HttpSteward(home.steward_contact), lambda address: connect(address, deadlines))
 
-    async def find_anew(model: str) -> Engine:
-        engines.forget()
-        return (await engines.find(model)).engine
-
     door = Door(
         keys=keys.Keys(database),
         chats=chats.Chats(database),
         records=records,
         engines=engines,
         metrics=metrics,
-        way=compose([recorded(records, metrics), patient(find_anew)]),
+        way=compose([recorded(records, metrics), patient(engines.find_anew)]),
         backend="local",
         page_url=settings.page_url,
         api_url=settings.api_url,

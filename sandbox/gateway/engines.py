@@ -124,6 +124,15 @@ class Engines:
             self.forget()
             await anyio.sleep(POLL_S)
 
+    async def find_anew(self, model: str) -> Engine:
+        """Find the engine of a model again after it has let a question down.
+
+        Raises:
+            UnknownModel, EngineUnavailable: as ``find``.
+        """
+        self.forget()
+        return (await self.find(model)).engine
+
     def forget(self) -> None:
         """Ask the steward at the next call, however fresh the last answer is."""
         self._asked_at = float("-inf")

@@ -42,7 +42,9 @@ def figures(row: ModelRow) -> dict[str, str]:
         "Context": f"{row.context_tokens:,} tokens in each of {row.slots} slots",
         "Threads": str(row.threads),
         "Licence": row.licence,
-        "File": f"{show_bytes(row.size_bytes)}, sha256 {row.sha256}",
+        "File": show_bytes(row.size_bytes),
+        # in two halves: the table cuts a word that is wider than its column
+        "SHA-256": f"{row.sha256[:32]} {row.sha256[32:]}",
         "Memory": show_bytes(row.memory_bytes) if row.memory_bytes is not None else "not measured",
         "Restarts": str(row.restarts),
     }

@@ -12,7 +12,6 @@ from starlette.types import ASGIApp
 
 from sandbox.audit import Records
 from sandbox.database import Database
-from sandbox.engine.protocol import Engine
 from sandbox.errors import NotRunning
 from sandbox.gateway import chats, keys
 from sandbox.gateway.app import build
@@ -77,17 +76,13 @@ async def gateway(tmp_path: Path) -> AsyncGenerator[Gateway, None]:
     records = Records(tmp_path / "records.db")
     engines = Engines(steward, lambda _: engine)
 
-    async def find_anew(model: str) -> Engine:
-        engines.forget()
-        return (await engines.find(model)).engine
-
     door = Door(
         keys=keys.Keys(database),
         chats=chats.Chats(database),
         records=records,
         engines=engines,
         metrics=metrics,
-        way=compose([recorded(records, metrics), patient(find_anew)]),
+        way=compose([recorded(records, metrics), patient(engines.find_anew)]),
         backend="local",
         page_url="http://127.0.0.1:8501",
         api_url="http://127.0.0.1:8502/v1",

@@ -65,7 +65,7 @@ async def test_an_engine_that_breaks_leaves_a_partial_answer_with_its_reason(gat
 
 
 async def test_a_slow_engine_is_bridged_by_signs_of_life(gateway: Gateway) -> None:
-    gateway.engine.delay_s, gateway.engine.deltas = 0.6, ("yes",)
+    gateway.engine.delay_s, gateway.engine.deltas = 1.2, ("yes",)
     told = await turn(gateway, await new_chat(gateway), text="q")
     assert [event.type for event in told].count("wait") >= 2
 

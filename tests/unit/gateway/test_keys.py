@@ -36,7 +36,7 @@ async def test_no_part_of_a_secret_is_stored(keys: Keys, tmp_path: Path) -> None
     ticket = await keys.new_ticket("local")
     stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert issued.id.encode() in stored
-    assert issued.key.rpartition("_")[2].encode() not in stored
+    assert issued.key.split("_", 2)[2].encode() not in stored  # the secret itself may hold an underscore
     assert ticket.ticket.encode() not in stored
 
 
