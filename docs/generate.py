@@ -10,11 +10,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import typer.main
+from typer.testing import CliRunner
 
 from sandbox import config, errors
-from sandbox.cli.main import app
+from sandbox.cli.commands import app
 
 HERE = Path(__file__).parent
 NOTE = "<!-- written by `make docs`; do not edit -->"
@@ -50,7 +50,7 @@ def errors_page() -> str:
         NOTE,
         "",
         "Every expected failure has a stable code. On the command line it is a message, a hint and an exit status;",
-        "over HTTP it is a status and a body in the client's dialect. Ctrl-C exits with 130, a bug with 1 and a",
+        "over HTTP it is a status and a body in the client's dialect. Ctrl-C exits with 130, a bug with 70 and a",
         "traceback.",
         "",
         "| code | exit | HTTP | meaning |",
@@ -70,19 +70,18 @@ def _tree(kind: type[errors.SandboxError]) -> Iterator[type[errors.SandboxError]
 
 def commands_page() -> str:
     """Write the help of every command."""
-    root = typer.main.get_command(app)
     parts = ["# Commands", NOTE]
-    for path, command in _commands("sandbox", root):
-        context = click.Context(command, info_name=path, max_content_width=100, terminal_width=100)
-        parts += [f"## {path}", "```text\n" + command.get_help(context).strip() + "\n```"]
+    for words in _commands((), typer.main.get_command(app)):
+        told = CliRunner().invoke(app, [*words, "--help"], prog_name="sandbox", env={"TERMINAL_WIDTH": "100"})
+        parts += [f"## {' '.join(('sandbox', *words))}", "```text\n" + told.output.strip() + "\n```"]
     return "\n\n".join(parts) + "\n"
 
 
-def _commands(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
-    yield path, command
-    if isinstance(command, click.Group):
-        for name, inner in command.commands.items():
-            yield from _commands(f"{path} {name}", inner)
+def _commands(words: tuple[str, ...], command: object) -> Iterator[tuple[str, ...]]:
+    yield words
+    inner: dict[str, object] = getattr(command, "commands", {})
+    for name, each in inner.items():
+        yield from _commands((*words, name), each)
 
 
 PAGES = {"settings.md": settings_page, "errors.md": errors_page, "commands.md": commands_page}

@@ -1,5 +1,5 @@
 """The command line: parse, call, show."""
 
-from sandbox.cli.main import main
+from sandbox.cli.commands import main
 
 __all__ = ["main"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -266,7 +266,10 @@ class HaveEngines:
 
     def is_done(self) -> bool:
         """All are ready."""
-        return all(row.state == "ready" for row in self._rows())
+        try:
+            return not self._waiting()
+        except NotRunning:
+            return False
 
     def do(self, told: Told) -> None:
         """Wait.
@@ -276,19 +279,20 @@ class HaveEngines:
         """
         clock, settings = self.world.clock, self.world.settings
         deadline = clock.monotonic() + settings.engine.start_timeout_s + PROCESS_READY_S
-        while waiting := [row for row in self._rows() if row.state != "ready"]:
-            failed = [row for row in waiting if row.state == "failed"]
-            if failed or clock.monotonic() > deadline:
-                row = (failed or waiting)[0]
-                raise StartFailed(
-                    f"the engine of {row.id} is {row.state}: {row.detail or 'no reason is known'}",
-                    hint=f"sandbox logs {row.id}",
-                )
+        while waiting := self._waiting():
+            model_id, row = next(iter(waiting.items()))
+            if clock.monotonic() > deadline or (row is not None and row.state == "failed"):
+                how = f"{row.state}: {row.detail or 'no reason is known'}" if row else "unknown to the gateway"
+                raise StartFailed(f"the engine of {model_id} is {how}", hint=f"sandbox logs {model_id}")
             clock.sleep(POLL_S)
 
-    def _rows(self) -> Sequence[ModelRow]:
+    def _waiting(self) -> dict[str, ModelRow | None]:
+        """Find the models that are not ready, failed ones first; nothing is known of one not heard of yet."""
         with contextlib.closing(self.world.client()) as client:
-            return client.models()
+            rows = {row.id: row for row in client.models()}
+        asked = {model_id: rows.get(model_id) for model_id in self.world.settings.models.serve}
+        waiting = [(model_id, row) for model_id, row in asked.items() if row is None or row.state != "ready"]
+        return dict(sorted(waiting, key=lambda pair: pair[1] is None or pair[1].state != "failed"))
 
 
 def steps_up(world: World) -> list[Step]:

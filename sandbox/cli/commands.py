@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import traceback
 import webbrowser
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
+from typer.exceptions import TyperException
 
 from sandbox import __version__
 from sandbox.cli import chat, keys, models, show
@@ -21,6 +23,7 @@ from sandbox.wiring import host
 
 INTERRUPTED = 130
 BUG = 70
+USAGE = 2
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Backend = Annotated[str | None, typer.Option(help="Where to run: auto or local.")]
@@ -181,10 +184,19 @@ def config_show(json: Json = False) -> None:
 def main() -> None:
     """Run the command line; the only place that turns errors into messages and exit codes."""
     try:
-        app()
+        code = app(standalone_mode=False)
     except SandboxError as error:
         show.error(error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         show.warning("interrupted; nothing is lost: run the same command again, or stop everything: make down")
         sys.exit(INTERRUPTED)
+    except TyperException as error:
+        show.err.print(f"error: {error}", style="red", markup=False)
+        show.err.print("hint:  see what there is: sandbox --help", markup=False)
+        sys.exit(USAGE)
+    except Exception:  # noqa: BLE001  # the boundary: a bug is shown whole
+        traceback.print_exc()
+        show.warning("this is a bug in the sandbox, not something that you did")
+        sys.exit(BUG)
+    sys.exit(code if isinstance(code, int) else 0)
