@@ -11,7 +11,7 @@ endif
 .PHONY: help up down status doctor logs test check unit golden contract ui e2e bench docs engines requirements format clean
 
 help:  ## show this
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / {printf "  make %-31s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: $(VENV)/.run  ## bring the sandbox up: model, engine, gateway, page
 	@$(BIN)/sandbox up $(ARGS)
