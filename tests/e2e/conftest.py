@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from playwright.sync_api import Browser, sync_playwright
@@ -124,6 +125,20 @@ class Sandbox:
             model=MODEL, messages=[{"role": "user", "content": text}], **given
         )
         return str(reply.choices[0].message.content)
+
+    def busy_slots(self) -> int:
+        """Ask the engine itself how many answers it is working on."""
+        folder = self.home / "run" / "engines"
+        url = json.loads((folder / f"{MODEL}.address.json").read_text())["url"]
+        headers = {"Authorization": f"Bearer {(folder / f'{MODEL}.key').read_text()}"}
+        figures = httpx.get(f"{url}/metrics", headers=headers, trust_env=False).text
+        (line,) = (line for line in figures.splitlines() if line.startswith("llamacpp:requests_processing "))
+        return int(float(line.split()[1]))
+
+    def last_record_state(self) -> str:
+        url = f"http://127.0.0.1:{self.api_port}/sandbox/v1/records?limit=1"
+        reply = httpx.get(url, headers={"Authorization": f"Bearer {self.key}"}, trust_env=False)
+        return str(reply.json()["records"][0]["state"])
 
     def pid(self, name: str) -> int:
         path = self.home / "run" / f"{name}.process.json"

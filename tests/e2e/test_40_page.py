@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from sandbox.processes import free_port
-from tests.e2e.conftest import Sandbox
+from tests.e2e.conftest import Sandbox, until
 from tests.e2e.page_gateway import SESSION_KEY, ScriptedGateway, serving
 from tests.e2e.page_visit import APPEARS_MS, visiting
 from tests.ui.fake_console import FakeConsole
@@ -128,8 +128,11 @@ def test_stop_stops_the_engine_and_keeps_what_was_written(running: Sandbox, brow
         visit.sign_in(running.signin_url())
         visit.ask("Count from 1 to 1000, one number on each line, and leave none out.")
         expect(visit.page.get_by_text("Reading the question")).to_have_count(0, timeout=APPEARS_MS)
+        assert running.busy_slots() == 1
         visit.stop.click()
         expect(visit.page.get_by_text("Stopped by you")).to_be_visible(timeout=STOPPED_WITHIN_S * 1000)
+        until(lambda: running.busy_slots() == 0, STOPPED_WITHIN_S, "the engine's slot is free")
+        assert running.last_record_state() == "cancelled"
         expect(visit.input).to_be_enabled(timeout=APPEARS_MS)
         visit.ask("Say hello.")
         expect(visit.questions).to_have_count(2, timeout=APPEARS_MS)
