@@ -52,8 +52,8 @@ class EnginePlan:
 DEFAULT_CONTEXT_TOKENS = 4096
 DEFAULT_SLOTS = 2
 # Threads spin at every barrier of a layer, so one that has lost its core holds up all others: with as many threads
-# as cores, one busy neighbour takes llama-server from 127 tokens/s to 1.5; with one core to spare, from 76 to 83
-# (SmolLM2-135M Q4_1 on 2 cores, docs/measurements.md).
+# as cores, one busy neighbour takes llama-server from 136 tokens/s to 42, and to 1.5 on a host that was busier still;
+# with one core to spare it stays at 78 to 90 (SmolLM2-135M Q4_1 on 2 cores, docs/measurements.md).
 
 
 def make(card: ModelCard, host: Host, limits: Limits) -> EnginePlan:
