@@ -33,10 +33,6 @@ class Reporter(Protocol):
 class Clock(Protocol):
     """Time, so that tests need not wait."""
 
-    def now(self) -> float:
-        """Seconds since the epoch."""
-        ...
-
     def monotonic(self) -> float:
         """Seconds since some fixed moment; never goes back."""
         ...

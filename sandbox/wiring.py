@@ -15,10 +15,6 @@ from sandbox.lifecycle.local import World
 class SystemClock:
     """The time of this machine."""
 
-    def now(self) -> float:
-        """Seconds since the epoch."""
-        return time.time()
-
     def monotonic(self) -> float:
         """Seconds since some fixed moment."""
         return time.monotonic()

@@ -85,23 +85,6 @@ def command(program: EngineProgram, plan: EnginePlan, serving: Serving) -> tuple
     raise EngineNotFound(f"engine {program.kind} is not started by the sandbox", hint="start it yourself: ollama serve")
 
 
-XLLAMACPP_SPINS = "2000"
-"""How often a thread of the wheel looks before it sleeps; its OpenMP would otherwise look 300,000 times.
-
-SmolLM2-135M, 2 threads on 2 cores, tokens/s, median of 3 to 5, alone and beside one busy process:
-
-    unset                      127     0.8
-    2000                       128      18
-    0, or passive               42      61
-    1 thread, unset             85      72
-    llama-server, 2 threads    127     1.5
-    llama-server, 1 thread      76      83
-
-2000 costs nothing alone and helps beside others. What helps more is a thread fewer than cores, for
-both engines; that is the plan's to choose.
-"""
-
-
 def _environment(program: EngineProgram, home: Path) -> dict[str, str]:
     """Give an engine the least: nothing of the caller's environment, no secret by accident."""
     variables = {"PATH": os.defpath, "HOME": str(home), "LANG": "C.UTF-8"}
@@ -109,8 +92,6 @@ def _environment(program: EngineProgram, home: Path) -> dict[str, str]:
         variables["PYTHONPATH"] = os.pathsep.join(_module_folders(program))
         variables["PYTHONDONTWRITEBYTECODE"] = "1"
         variables["PYTHONUNBUFFERED"] = "1"
-    if program.kind == "xllamacpp":
-        variables["GOMP_SPINCOUNT"] = XLLAMACPP_SPINS
     return variables
 
 

@@ -30,8 +30,8 @@ async def health(_: Request) -> Response:
 async def ready(request: Request) -> Response:
     """Say whether a question would be answered: an engine is ready and the record can be read."""
     door = door_of(request)
-    waiting = [f"{row.id} is {row.state}" for row in await door.engines.rows() if row.state != "ready"]
     rows = await door.engines.rows()
+    waiting = [f"{row.id} is {row.state}" for row in rows if row.state != "ready"]
     await door.records.count()
     is_ready = bool(rows) and len(waiting) < len(rows)
     return JSONResponse({"ready": is_ready, "waiting": waiting}, status_code=200 if is_ready else 503)

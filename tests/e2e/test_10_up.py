@@ -72,3 +72,11 @@ def test_no_secret_stands_in_an_argument_list_or_a_log(running: Sandbox) -> None
 def test_the_command_line_chats(running: Sandbox) -> None:
     done = running.run("chat", "What is the capital of France? Answer with one word.", "--temperature", "0")
     assert "Paris" in done.stdout
+
+
+def test_nothing_listens_anywhere_but_on_this_machine(running: Sandbox) -> None:
+    for name in ("steward", "gateway", "page", "engine"):
+        sockets = psutil.Process(running.pid(name)).net_connections("inet")
+        listening = [each.laddr[0] for each in sockets if each.status == psutil.CONN_LISTEN]
+        assert listening, f"{name} listens nowhere"
+        assert set(listening) == {"127.0.0.1"}, name
