@@ -64,6 +64,9 @@ class EngineSettings(Section):
     context_tokens: int | None = Field(
         default=None, ge=128, le=1_048_576, description="context of one slot in tokens; unset lets the plan decide"
     )
+    accelerator: Literal["auto", "cpu", "cuda", "vulkan", "metal"] = Field(
+        default="auto", description="what computes; auto takes what this machine has"
+    )
     slots: int | None = Field(
         default=None, ge=1, le=64, description="requests answered at the same time; unset lets the plan decide"
     )
@@ -84,6 +87,29 @@ class EngineSettings(Section):
     )
 
 
+class ClusterSettings(Section):
+    """The Kubernetes cluster, where the backend is one."""
+
+    name: str = Field(
+        default="sandbox", pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$", description="name of the kind cluster"
+    )
+    node_image: str | None = Field(
+        default=None, min_length=1, description="a kind node image of your own; unset takes the pinned or the built one"
+    )
+    kind: Path | None = Field(default=None, description="a kind program of your own, instead of searching for one")
+    registry: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9][a-z0-9.:/_-]*$",
+        description="where images are pushed to for a cluster other than kind: registry.example/team",
+    )
+    ready_timeout_s: float = Field(
+        default=300, gt=0, description="seconds until what was deployed in the cluster must be ready"
+    )
+    allow_unproved: bool = Field(
+        default=False, description="run where network isolation is not enforced; every page then says so"
+    )
+
+
 class ModelsSettings(Section):
     """Which models are served."""
 
@@ -97,11 +123,16 @@ class Settings(Section):
 
     home: Path = Field(description="data folder: models, chats, records, logs")
     cache: Path = Field(description="folder for what can be made again: engine builds")
-    backend: Literal["auto", "local"] = Field(default="auto", description="where the sandbox runs")
+    backend: str = Field(
+        default="auto",
+        pattern=r"^(auto|local|kind|context:[^\s:][^\s]*)$",
+        description="where the sandbox runs: auto, local, kind, or context:NAME for a cluster of your own",
+    )
     page: PageSettings = PageSettings()
     api: ApiSettings = ApiSettings()
     steward: StewardSettings = StewardSettings()
     engine: EngineSettings = EngineSettings()
+    cluster: ClusterSettings = ClusterSettings()
     models: ModelsSettings = ModelsSettings()
 
     @model_validator(mode="after")

@@ -13,7 +13,14 @@
     ├── LifecycleError         exit 4   up, down, the three processes
     │   ├── Busy
     │   ├── NotRunning
-    │   └── StartFailed
+    │   ├── StartFailed
+    │   └── ClusterError                Docker, images, kind, Kubernetes
+    │       ├── DockerUnavailable
+    │       ├── ImageUnavailable
+    │       ├── BuildFailed
+    │       ├── ForeignCluster
+    │       ├── ClusterFailed
+    │       └── IsolationUnproved
     ├── EngineError            exit 5   finding, starting and asking an engine
     │   ├── EngineNotFound
     │   ├── EngineUnavailable
@@ -134,6 +141,48 @@ class StartFailed(LifecycleError):
     """A process did not become ready; the message carries the evidence."""
 
     code = "start_failed"
+
+
+class ClusterError(LifecycleError):
+    """Docker, an image or the cluster is not as it must be."""
+
+    code = "cluster_error"
+
+
+class DockerUnavailable(ClusterError):
+    """No Docker engine answers, or this user may not ask it."""
+
+    code = "docker_unavailable"
+
+
+class ImageUnavailable(ClusterError):
+    """An image is neither here nor can be had from a registry."""
+
+    code = "image_unavailable"
+
+
+class BuildFailed(ClusterError):
+    """A program or image could not be built; the message carries the end of what was said."""
+
+    code = "build_failed"
+
+
+class ForeignCluster(ClusterError):
+    """A cluster of that name exists and is not this sandbox's; it is left alone."""
+
+    code = "foreign_cluster"
+
+
+class ClusterFailed(ClusterError):
+    """Something in the cluster did not come to be in time; the message carries the evidence."""
+
+    code = "cluster_failed"
+
+
+class IsolationUnproved(ClusterError):
+    """Network policies are declared but not enforced on this cluster."""
+
+    code = "isolation_unproved"
 
 
 class EngineError(SandboxError):
