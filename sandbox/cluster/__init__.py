@@ -1,0 +1,1 @@
+"""Docker, images, kind and Kubernetes: everything a sandbox in a cluster stands on."""
