@@ -55,6 +55,21 @@ class Home:
         """Where the steward listens, and its token."""
         return self.run / "steward.json"
 
+    @property
+    def kubeconfig(self) -> Path:
+        """How the cluster of this data folder is reached; the user's own kubeconfig is never touched."""
+        return self.run / "kubeconfig"
+
+    @property
+    def cluster(self) -> Path:
+        """What the cluster was made with; there only once it was made whole."""
+        return self.run / "cluster.json"
+
+    @property
+    def backend(self) -> Path:
+        """Which backend was brought up last."""
+        return self.run / "backend"
+
     def process(self, name: str) -> Path:
         """Which process ``name`` is."""
         return self.run / f"{name}.process.json"

@@ -9,7 +9,7 @@ from typing import Any
 
 from sandbox import config
 from sandbox.lifecycle.fetch import PipFetcher
-from sandbox.lifecycle.local import World
+from sandbox.lifecycle.world import World
 
 
 class SystemClock:

@@ -8,7 +8,7 @@ import typer
 
 from sandbox import catalogue
 from sandbox.cli import show
-from sandbox.lifecycle.local import alone
+from sandbox.lifecycle.world import alone
 from sandbox.store import Store
 from sandbox.units import show_bytes
 from sandbox.wiring import host

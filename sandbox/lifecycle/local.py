@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import filelock
 import httpx
 
-from sandbox import __version__, catalogue, config, hardware, plan, processes
-from sandbox.client import Client
-from sandbox.errors import Busy, HomeUnusable, NotRunning, StartFailed
+from sandbox import __version__, config, hardware, plan, processes
+from sandbox.errors import NotRunning, StartFailed
 from sandbox.facts import ModelCard
-from sandbox.home import Home
 from sandbox.lifecycle import doctor
 from sandbox.lifecycle.steps import Step
-from sandbox.ports import Clock, Told
-from sandbox.store import Store, WheelFetcher
+from sandbox.lifecycle.world import World
+from sandbox.ports import Told
+from sandbox.store import Store
 from sandbox.wire.console import ModelRow
 
 PROCESS_READY_S = 60.0
@@ -28,67 +25,6 @@ LOG_LINES = 8
 
 NAMES = ("page", "gateway", "steward")
 """In the order in which they are stopped: nobody is left asking one that is gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What the steps act on."""
-
-    settings: config.Settings
-    environment: Mapping[str, str]
-    """The environment of this command, for the processes that it starts."""
-    fetcher: WheelFetcher
-    clock: Clock
-
-    @property
-    def home(self) -> Home:
-        """The data folder."""
-        return Home(self.settings.home)
-
-    @property
-    def cards(self) -> list[ModelCard]:
-        """The models to be served."""
-        known = catalogue.load()
-        return [catalogue.find(known, model_id) for model_id in self.settings.models.serve]
-
-    def client(self) -> Client:
-        """Speak to the gateway as the one who runs this machine.
-
-        Raises:
-            NotRunning: no gateway has left its key.
-        """
-        try:
-            key = self.home.operator_key.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise NotRunning("the sandbox is not running", hint="start it: make up") from error
-        return Client(self.settings.gateway_url, key)
-
-
-@contextmanager
-def alone(world: World) -> Iterator[None]:
-    """Hold the lock of the one command that changes things.
-
-    Raises:
-        Busy: another command holds it.
-        HomeUnusable: the data folder cannot be written.
-    """
-    doctor.check_home(world.settings.home)
-    lock = filelock.FileLock(world.home.lock, timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise Busy(
-            f"another command is changing the sandbox in {world.settings.home} right now",
-            hint="wait for it to end, then look: sandbox status",
-        ) from error
-    except OSError as error:
-        raise HomeUnusable(
-            f"{world.home.lock} cannot be written: {error}", hint="mend its rights, or set SANDBOX_HOME"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @dataclass(frozen=True, slots=True)

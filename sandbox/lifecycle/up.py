@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sandbox.errors import SandboxError
 from sandbox.lifecycle import local, steps
-from sandbox.lifecycle.local import World
+from sandbox.lifecycle.world import World
 from sandbox.lifecycle.steps import StepState
 from sandbox.ports import Reporter
 from sandbox.wire.console import ModelRow
@@ -47,7 +47,7 @@ def backend_of(world: World) -> tuple[str, str]:
 
 def up(world: World, reporter: Reporter) -> Running:
     """Bring the sandbox up, and sign its user in."""
-    with local.alone(world):
+    with alone(world):
         steps.run(local.steps_up(world), reporter)
         with contextlib.closing(world.client()) as client:
             has_key = any(row.kind == "user" for row in client.keys())  # noqa: SIM118  # a client is no mapping
@@ -74,7 +74,7 @@ def dry_run(world: World) -> list[StepState]:
 
 def down(world: World, reporter: Reporter) -> None:
     """Stop everything; chats, keys, models and the record stay."""
-    with local.alone(world):
+    with alone(world):
         steps.run(local.steps_down(world), reporter)
 
 
