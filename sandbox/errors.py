@@ -9,7 +9,8 @@
     │   ├── UnknownModel
     │   ├── BlobMissing
     │   ├── BlobDamaged
-    │   └── FetchFailed
+    │   ├── FetchFailed
+    │   └── DoesNotFit
     ├── LifecycleError         exit 4   up, down, the three processes
     │   ├── Busy
     │   ├── NotRunning
@@ -23,6 +24,7 @@
     │       └── IsolationUnproved
     ├── EngineError            exit 5   finding, starting and asking an engine
     │   ├── EngineNotFound
+    │   ├── AcceleratorUnavailable
     │   ├── EngineUnavailable
     │   ├── EngineBroke
     │   ├── EngineTimeout
@@ -117,6 +119,12 @@ class FetchFailed(ModelError):
     code = "fetch_failed"
 
 
+class DoesNotFit(ModelError):
+    """The model needs more memory, served as planned, than this machine can give."""
+
+    code = "does_not_fit"
+
+
 class LifecycleError(SandboxError):
     """The sandbox could not be brought up, down or looked at."""
 
@@ -197,6 +205,12 @@ class EngineNotFound(EngineError):
     """No usable engine program is on this machine."""
 
     code = "engine_not_found"
+
+
+class AcceleratorUnavailable(EngineError):
+    """What should compute was asked for and is not there, or cannot be used where the engine runs."""
+
+    code = "accelerator_unavailable"
 
 
 class EngineUnavailable(EngineError):
