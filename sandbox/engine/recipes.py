@@ -25,6 +25,9 @@ LLAMA_CPP_FLAGS = (
     # figures in launch.py.
     "-DGGML_OPENMP=OFF",
     "-DLLAMA_CURL=OFF",
+    # Engines speak on loopback or inside a pod. Left on, they would link whatever OpenSSL this machine happens
+    # to have, which no key of the build names and a small image lacks.
+    "-DLLAMA_OPENSSL=OFF",
     "-DLLAMA_BUILD_TESTS=OFF",
     "-DLLAMA_BUILD_EXAMPLES=OFF",
 )
