@@ -71,7 +71,7 @@ def _build_llama_server(into: Path, cache: Path, say: Say) -> None:
     del cache
     with tempfile.TemporaryDirectory(prefix="llama-server-") as scratch_name:
         scratch = Path(scratch_name)
-        source = _fetch_source(scratch, say)
+        source = fetch_source(scratch, say)
         cmake, ninja = _cmake_and_ninja(scratch, say)
         flags = recipes.llama_cpp_flags(platform.machine())
         made = scratch / "made"
@@ -89,7 +89,7 @@ def _build_binding(into: Path, cache: Path, say: Say) -> None:
     native = build("llama-server", cache, say)
     python = recipes.binding_path(into)
     with tempfile.TemporaryDirectory(prefix="llama-cpp-python-") as scratch_name:
-        source = _fetch_source(Path(scratch_name), say)
+        source = fetch_source(Path(scratch_name), say)
         say("llama-cpp-python: installing what the binding needs")
         # --only-binary: nothing but the pinned source above is compiled or run here.
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
@@ -124,7 +124,7 @@ _BUILDERS: dict[str, Callable[[Path, Path, Say], None]] = {
 }
 
 
-def _fetch_source(scratch: Path, say: Say) -> Path:
+def fetch_source(scratch: Path, say: Say) -> Path:
     """Fetch and unpack the pinned source distribution, after its digest has been checked."""
     version, digest = recipes.LLAMA_CPP_PYTHON_VERSION, recipes.LLAMA_CPP_PYTHON_SHA256
     say(f"llama-cpp-python {version}: fetching the source, 77 MB")
