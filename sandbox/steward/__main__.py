@@ -19,6 +19,8 @@ from sandbox.home import Home, write_private
 from sandbox.steward.app import build
 from sandbox.steward.keeper import Keeper, Starter
 from sandbox.steward.local import LocalStarter
+from sandbox.steward.observe import Lookout
+from sandbox.steward.observe_local import LocalObserver
 from sandbox.store import Store
 
 
@@ -48,9 +50,9 @@ async def serve(settings: config.Settings) -> None:
     """Look after all engines, and answer the gateway, until told to stop; then end the engines."""
     home, token = Home(settings.home), secrets.token_urlsafe(32)
     keepers = keepers_of(settings)
-    server = uvicorn.Server(
-        uvicorn.Config(build(keepers, token), access_log=False, server_header=False, log_config=None, lifespan="off")
-    )
+    lookout = Lookout(LocalObserver(home, keepers), backend="local")
+    app = build(keepers, token, lookout)
+    server = uvicorn.Server(uvicorn.Config(app, access_log=False, server_header=False, log_config=None, lifespan="off"))
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", settings.steward.port))
@@ -59,6 +61,7 @@ async def serve(settings: config.Settings) -> None:
         async with anyio.create_task_group() as tasks:
             for keeper in keepers:
                 tasks.start_soon(keeper.keep)
+            tasks.start_soon(lookout.keep)
             await server.serve(sockets=[listener])
             tasks.cancel_scope.cancel()
         for keeper in keepers:

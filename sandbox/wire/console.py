@@ -146,8 +146,12 @@ class ModelRow(_Body):
     engine: str
     """Which engine serves it, and how it was found."""
     restarts: int = 0
+    last_exit: str = ""
+    """How its engine ended before the last restart, in words."""
     is_chat: bool = True
     memory_bytes: int | None = None
+    planned_bytes: int | None = None
+    """Memory that the plan gives its engine, and where it can be enforced, the most that it may use."""
     why: tuple[str, ...] = ()
 
 
@@ -156,6 +160,8 @@ class Status(_Body):
 
     version: str
     backend: str
+    isolation: str = ""
+    """Who enforces network policies; or ``unproved``, with why; empty where there are none."""
     page: str
     api: str
     models: tuple[ModelRow, ...]
