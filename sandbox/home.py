@@ -66,9 +66,9 @@ class Home:
         return self.run / "cluster.json"
 
     @property
-    def backend(self) -> Path:
-        """Which backend was brought up last."""
-        return self.run / "backend"
+    def context(self) -> Path:
+        """The context of the user's own cluster that was brought up."""
+        return self.run / "context"
 
     def process(self, name: str) -> Path:
         """Which process ``name`` is."""

@@ -77,6 +77,20 @@ class Kube:
             with _translated(f"applying {name}"):
                 self.client.apply(codecs.from_dict(dict(given)), force=True, dry_run=dry_run)
 
+    def has_all(self, objects: Sequence[Mapping[str, Any]]) -> bool:
+        """Say whether every object is there; what it says is not looked at."""
+        for given in objects:
+            meta = given["metadata"]
+            kind: Any = type(codecs.from_dict(dict(given)))  # known at run time only
+            with _translated(f"reading {given['kind']} {meta['name']}"):
+                try:
+                    self.client.get(kind, meta["name"], namespace=meta.get("namespace"))
+                except ApiError as error:
+                    if error.status.code != 404:
+                        raise
+                    return False
+        return True
+
     def config_map(self, namespace: str, name: str) -> dict[str, str] | None:
         """Read a ConfigMap's data; nothing where there is none."""
         found = self._find(ConfigMap, name, namespace)
@@ -164,6 +178,34 @@ class Kube:
                 if error.status.code != 404:
                     raise
                 return None
+
+    def node_addresses(self) -> list[str]:
+        """Read the nodes' own addresses.
+
+        Raises:
+            ClusterFailed: the API does not answer, or no node has one.
+        """
+        found = [
+            address.address
+            for node in self._nodes()
+            for address in (node.status and node.status.addresses) or []
+            if address.type == "InternalIP"
+        ]
+        if not found:
+            raise ClusterFailed("no node of the cluster has an address", hint="sandbox status")
+        return found
+
+    def boots(self) -> list[str]:
+        """Name the starts of the nodes: another name after each restart."""
+        return [
+            f"{node.metadata.name}:{node.status.nodeInfo.bootID}"
+            for node in self._nodes()
+            if node.metadata and node.status and node.status.nodeInfo
+        ]
+
+    def _nodes(self) -> list[Node]:
+        with _translated("listing nodes"):
+            return list(self.client.list(Node))
 
     def namespace_names(self) -> set[str]:
         """Name the namespaces that are there and not on their way out."""

@@ -313,6 +313,32 @@ def steps_down(world: World) -> list[Step]:
     return [*(StopProcess(world, name) for name in NAMES), StopRest(world)]
 
 
-def states(world: World) -> dict[str, bool]:
-    """Say which of our processes run."""
-    return {name: processes.read(world.home.process(name)) is not None for name in reversed(NAMES)}
+@dataclass(frozen=True, slots=True)
+class LocalBackend:
+    """Processes of this machine; the one that is always there."""
+
+    world: World
+    before: tuple[Step, ...] = ()
+    """What has to go first: a cluster holds the ports."""
+    name: str = "local"
+
+    def steps_up(self) -> list[Step]:
+        """List the way to a running sandbox."""
+        return [*self.before, *steps_up(self.world)]
+
+    def steps_down(self) -> list[Step]:
+        """List the way to nothing running; what is in the data folder stays."""
+        return steps_down(self.world)
+
+    def states(self) -> dict[str, bool]:
+        """Say which of our processes run."""
+        return {name: processes.read(self.world.home.process(name)) is not None for name in reversed(NAMES)}
+
+    def log(self, name: str, n_lines: int) -> list[str]:
+        """Read the end of a process's log."""
+        found = sorted(self.world.home.logs.glob("*.log"))
+        known = {path.stem.removeprefix("engine-"): path for path in found}
+        if name not in known:
+            there = ", ".join(known) or "none yet"
+            raise NotRunning(f"there is no log of {name!r}; there are: {there}", hint="sandbox logs gateway")
+        return processes.tail(known[name], n_lines)

@@ -6,9 +6,10 @@ import contextlib
 from dataclasses import dataclass
 
 from sandbox.errors import SandboxError
-from sandbox.lifecycle import local, steps
-from sandbox.lifecycle.world import World
+from sandbox.lifecycle import backends, steps
+from sandbox.lifecycle.backends import Chosen
 from sandbox.lifecycle.steps import StepState
+from sandbox.lifecycle.world import World, alone
 from sandbox.ports import Reporter
 from sandbox.wire.console import ModelRow
 
@@ -38,26 +39,19 @@ class Running:
         return self.problem is None and all(self.processes.values())
 
 
-def backend_of(world: World) -> tuple[str, str]:
-    """Choose where to run, and say why in a line."""
-    if world.settings.backend == "local":
-        return "local", "asked for in the settings"
-    return "local", "processes of this machine; nothing else needed"
-
-
 def up(world: World, reporter: Reporter) -> Running:
     """Bring the sandbox up, and sign its user in."""
     with alone(world):
-        steps.run(local.steps_up(world), reporter)
+        chosen = backends.choose(world)
+        steps.run(chosen.backend.steps_up(), reporter)
         with contextlib.closing(world.client()) as client:
             has_key = any(row.kind == "user" for row in client.keys())  # noqa: SIM118  # a client is no mapping
             key = None if has_key else client.new_key(FIRST_KEY_NAME).key
             ticket = client.new_ticket().ticket
-    running = status(world)
-    backend, reason = backend_of(world)
+    running = _look(world, chosen)
     return Running(
-        backend=backend,
-        backend_reason=reason,
+        backend=running.backend,
+        backend_reason=running.backend_reason,
         page=running.page,
         api=running.api,
         models=running.models,
@@ -69,18 +63,30 @@ def up(world: World, reporter: Reporter) -> Running:
 
 def dry_run(world: World) -> list[StepState]:
     """Say what `up` would do, changing nothing."""
-    return steps.look(local.steps_up(world))
+    return steps.look(backends.choose(world).backend.steps_up())
 
 
 def down(world: World, reporter: Reporter) -> None:
     """Stop everything; chats, keys, models and the record stay."""
     with alone(world):
-        steps.run(local.steps_down(world), reporter)
+        steps.run(backends.steps_down(world), reporter)
 
 
 def status(world: World) -> Running:
     """Say how the sandbox is, also when it is not."""
-    backend, reason = backend_of(world)
+    return _look(world, backends.current(world))
+
+
+def logs(world: World, name: str, n_lines: int) -> list[str]:
+    """Read the end of what a part, or the engine of a model, has said.
+
+    Raises:
+        NotRunning: there is no such part; the message names those that are.
+    """
+    return backends.current(world).backend.log(name, n_lines)
+
+
+def _look(world: World, chosen: Chosen) -> Running:
     models: tuple[ModelRow, ...] = ()
     problem: str | None = None
     try:
@@ -89,11 +95,11 @@ def status(world: World) -> Running:
     except SandboxError as error:
         problem = error.message
     return Running(
-        backend=backend,
-        backend_reason=reason,
+        backend=chosen.backend.name,
+        backend_reason=chosen.reason,
         page=world.settings.page_url,
         api=world.settings.api_url,
         models=models,
-        processes=local.states(world),
+        processes=chosen.backend.states(),
         problem=problem,
     )

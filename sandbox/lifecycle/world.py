@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import filelock
 
-from sandbox import catalogue, config
+from sandbox import catalogue, config, processes
 from sandbox.client import Client
 from sandbox.errors import Busy, HomeUnusable, NotRunning
 from sandbox.facts import ModelCard
@@ -38,6 +38,16 @@ class World:
         """The models to be served."""
         known = catalogue.load()
         return [catalogue.find(known, model_id) for model_id in self.settings.models.serve]
+
+    def running_backend(self) -> str | None:
+        """Name the backend that was brought up last and is still there, stopped or not."""
+        if self.home.cluster.exists():
+            return "kind"
+        try:
+            return f"context:{self.home.context.read_text(encoding='utf-8').strip()}"
+        except OSError:
+            is_local = any(processes.read(path) for path in self.home.run.glob("*.process.json"))
+            return "local" if is_local else None
 
     def client(self) -> Client:
         """Speak to the gateway as the one who runs this machine.
