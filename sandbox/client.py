@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from sandbox import errors
 from sandbox.wire import console as wire
+from sandbox.wire.observed import Observed
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -84,6 +85,11 @@ class Client:
         """List the served models."""
         rows = self._request("GET", "/sandbox/v1/models").json()["models"]
         return [wire.ModelRow.model_validate(row) for row in rows]
+
+    def cluster(self, since: float = 0.0) -> Observed:
+        """Say how every pod or process runs, and what was sampled after a moment, seconds since the epoch."""
+        reply = self._request("GET", "/sandbox/v1/cluster", params={"since": repr(since)})
+        return Observed.model_validate_json(reply.content)
 
     # chats
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 
+import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -80,7 +81,10 @@ def build(
             log.warning("%d requests were interrupted when the gateway stopped last", left)
         for prepare in on_start:
             await prepare()
-        yield
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(door.watch.keep)
+            yield
+            tasks.cancel_scope.cancel()
         await door.engines.close()
         door.records.close()
 

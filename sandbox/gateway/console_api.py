@@ -18,6 +18,7 @@ from sandbox.gateway.door import door_of
 from sandbox.gateway.live import LiveReply
 from sandbox.gateway.turns import TurnWork
 from sandbox.wire import console as wire
+from sandbox.wire.observed import moment
 from sandbox.wire.openai import explain
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -54,6 +55,7 @@ async def status(request: Request) -> Response:
         wire.Status(
             version=__version__,
             backend=door.backend,
+            isolation=door.isolation,
             page=door.page_url,
             api=door.api_url,
             models=tuple(await door.engines.rows()),
@@ -61,6 +63,17 @@ async def status(request: Request) -> Response:
             uptime_s=time.monotonic() - door.started,
         )
     )
+
+
+async def cluster(request: Request) -> Response:
+    """Tell how every pod or process runs, and the figures after a moment."""
+    door = door_of(request)
+    await door.identify(request)
+    try:
+        since = moment(request.query_params.get("since", "0"))
+    except ValueError as error:
+        raise InvalidRequest(f"since: {error}", hint="?since=0") from error
+    return _reply(await door.watch.observed(since))
 
 
 async def models(request: Request) -> Response:
@@ -175,6 +188,7 @@ async def turns(request: Request) -> LiveReply:
 ROUTES = [
     Route("/sandbox/v1/me", me),
     Route("/sandbox/v1/status", status),
+    Route("/sandbox/v1/cluster", cluster),
     Route("/sandbox/v1/models", models),
     Route("/sandbox/v1/records", records),
     Route("/sandbox/v1/keys", keys, methods=["GET", "POST"]),

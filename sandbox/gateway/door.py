@@ -13,6 +13,7 @@ from sandbox.gateway.chats import Chats
 from sandbox.gateway.engines import Engines
 from sandbox.gateway.keys import Identity, Keys
 from sandbox.gateway.metrics import Metrics
+from sandbox.gateway.observed import Watch
 from sandbox.gateway.pipeline import Ask, Way
 from sandbox.wire.neutral import Question
 
@@ -30,7 +31,14 @@ class Door:
     backend: str
     page_url: str
     api_url: str
+    isolation: str = ""
+    """Who enforces network policies; ``unproved …`` where nobody is known to; empty where there are none."""
     started: float = field(default_factory=time.monotonic)
+    watch: Watch = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Have its engines watched."""
+        self.watch = Watch(self.engines, self.metrics, backend=self.backend, isolation=self.isolation)
 
     async def identify(self, request: Request) -> Identity:
         """Say who is asking.

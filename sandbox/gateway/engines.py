@@ -8,15 +8,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import aiohttp
 import anyio
+from pydantic import BaseModel
 
 from sandbox.engine.protocol import Engine, EngineAddress
 from sandbox.errors import EngineUnavailable, NotRunning, UnknownModel
 from sandbox.wire.console import ModelRow
 from sandbox.wire.fleet import Address, Entry, Fleet
+from sandbox.wire.observed import Observed
+
+Told = TypeVar("Told", bound=BaseModel)
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +43,14 @@ class Steward(Protocol):
         """
         ...
 
+    async def observed(self, since: float) -> Observed:
+        """Tell how every pod or process runs, and the samples after a moment.
+
+        Raises:
+            NotRunning: the steward does not answer.
+        """
+        ...
+
     async def close(self) -> None:
         """Give back connections."""
         ...
@@ -53,6 +65,13 @@ class HttpSteward:
 
     async def fleet(self) -> Fleet:
         """Ask for every served model."""
+        return await self._get("/fleet", Fleet)
+
+    async def observed(self, since: float) -> Observed:
+        """Ask how every pod or process runs."""
+        return await self._get(f"/observed?since={since!r}", Observed)
+
+    async def _get(self, path: str, kind: type[Told]) -> Told:
         if self._session is None:
             # one connection a call: the steward may have been replaced since the last
             self._session = aiohttp.ClientSession(
@@ -62,9 +81,9 @@ class HttpSteward:
         try:
             contact = json.loads(await anyio.Path(self._contact).read_text(encoding="utf-8"))
             headers = {"Authorization": f"Bearer {contact['token']}"}
-            async with self._session.get(f"{contact['url']}/fleet", headers=headers) as reply:
+            async with self._session.get(f"{contact['url']}{path}", headers=headers) as reply:
                 reply.raise_for_status()
-                return Fleet.model_validate_json(await reply.read())
+                return kind.model_validate_json(await reply.read())
         except (OSError, ValueError, KeyError, aiohttp.ClientError, TimeoutError) as error:
             raise NotRunning(
                 f"the steward does not answer: {str(error) or type(error).__name__}", hint="start it: make up"
@@ -132,6 +151,14 @@ class Engines:
         """
         self.forget()
         return (await self.find(model)).engine
+
+    async def observed(self, since: float) -> Observed:
+        """Ask the steward how every pod or process runs, and for the samples after a moment.
+
+        Raises:
+            NotRunning: the steward does not answer.
+        """
+        return await self._steward.observed(since)
 
     def forget(self) -> None:
         """Ask the steward at the next call, however fresh the last answer is."""

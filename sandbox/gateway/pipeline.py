@@ -101,10 +101,12 @@ class _Seen:
     digest: hashlib._Hash
     first: float | None = None
     last: float | None = None
+    pieces: int = 0
 
     def piece(self, text: str) -> None:
         self.last = time.monotonic()
         self.first = self.first or self.last
+        self.pieces += 1
         self.digest.update(text.encode())
 
     @property
@@ -130,13 +132,15 @@ def recorded(records: Records, metrics: Metrics) -> Stage:
         seen = _Seen(time.monotonic(), hashlib.sha256())
         ask.record_id = await records.begin(_begun(ask))
         ended: Ended | None = None
-        metrics.running.inc()
+        metrics.began(ask.question.model)
         try:
             async with aclosing(way(ask)) as events:
                 async for event in events:
                     if isinstance(event, Delta):
                         seen.piece(event.text)
+                        metrics.said(ask.question.model)
                     else:
+                        metrics.said(ask.question.model, event.usage.completion_tokens - seen.pieces)
                         ask.stats, ask.finish_reason = seen.stats(event), event.reason
                         ended = _ended_well(seen, ask.stats, event)
                         await records.end(ask.record_id, ended)  # on disk before the last event leaves
@@ -151,7 +155,7 @@ def recorded(records: Records, metrics: Metrics) -> Stage:
             await records.end(ask.record_id, ended)
             raise
         finally:
-            metrics.running.dec()
+            metrics.left(ask.question.model)
             if ended is None:  # the client went away, in whatever stage of the answer
                 ended = _cut(seen, "cancelled", None)
                 with anyio.move_on_after(END_DEADLINE_S, shield=True):

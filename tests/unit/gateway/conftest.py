@@ -21,6 +21,7 @@ from sandbox.gateway.metrics import Metrics
 from sandbox.gateway.pipeline import compose, patient, recorded
 from sandbox.wire.console import ModelRow, ModelState
 from sandbox.wire.fleet import Address, Entry, Fleet
+from sandbox.wire.observed import Observed
 from tests.fakes import FakeEngine
 
 MODEL = "fake-model"
@@ -46,12 +47,21 @@ class FakeSteward:
     def __init__(self) -> None:
         self.state: ModelState = "ready"
         self.is_away = False
+        self.observing = Observed(backend="local")
+        self.asked_since: list[float] = []
 
     async def fleet(self) -> Fleet:
         if self.is_away:
             raise NotRunning("away", hint="make up")
         row = ROW.model_copy(update={"state": self.state})
         return Fleet(models=(Entry(row=row, address=ADDRESS if self.state == "ready" else None),))
+
+    async def observed(self, since: float) -> Observed:
+        self.asked_since.append(since)
+        if self.is_away:
+            raise NotRunning("the steward does not answer: away", hint="make up")
+        history = tuple(sample for sample in self.observing.history if sample.at > since)
+        return self.observing.model_copy(update={"history": history})
 
     async def close(self) -> None:
         return None

@@ -1,0 +1,97 @@
+"""Watches how much each model is asked, and keeps what the steward sees beside it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from sandbox.errors import NotRunning
+from sandbox.gateway.engines import Engines
+from sandbox.gateway.metrics import Metrics
+from sandbox.wire.observed import PERIOD_S, History, ModelFigures, Observed, Sample
+
+log = logging.getLogger(__name__)
+
+FRESH_S = 1.0
+"""How long what the steward told is taken as still so."""
+
+
+class Watch:
+    """Samples the flow of every served model, and remembers half an hour of it and of what the steward told."""
+
+    def __init__(
+        self,
+        engines: Engines,
+        metrics: Metrics,
+        *,
+        backend: str,
+        isolation: str,
+        now: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self._engines = engines
+        self._metrics = metrics
+        self._now = now
+        self._sleep = sleep
+        self._told = Observed(backend=backend, isolation=isolation)
+        self._asked_at = 0.0
+        self._steward_until = 0.0
+        """The moment of the newest sample that the steward gave, by its clock."""
+        self._tokens: dict[str, int] = {}
+        self._sampled_at = 0.0
+        self._history = History()
+        self._lock = anyio.Lock()
+
+    async def keep(self) -> None:
+        """Sample again and again; returns only by cancellation."""
+        while True:
+            await self.sample()
+            await self._sleep(PERIOD_S)
+
+    async def sample(self) -> None:
+        """Note the flow of this moment, and what the steward sees."""
+        rows, now = await self._engines.rows(), self._now()
+        models = {row.id: self._figures(row.id, row.slots, now - self._sampled_at) for row in rows}
+        self._sampled_at = now
+        if models:
+            self._history.add([Sample(at=now, models=models)])
+        await self._ask()
+
+    async def observed(self, since: float) -> Observed:
+        """Tell how everything runs, and the samples after a moment; with the steward away, as last known."""
+        await self._ask()
+        return self._told.model_copy(update={"history": self._history.since(since)})
+
+    def _figures(self, model: str, slots: int, span_s: float) -> ModelFigures:
+        flow = self._metrics.flow(model)
+        new_tokens = max(0, flow.tokens - self._tokens.get(model, 0))
+        self._tokens[model] = flow.tokens
+        running = min(flow.running, slots) if slots else flow.running
+        return ModelFigures(
+            running=running,
+            queued=flow.running - running,
+            slots=slots,
+            tokens_per_s=new_tokens / span_s if span_s > 0 else 0.0,
+        )
+
+    async def _ask(self) -> None:
+        """Ask the steward, unless somebody has done so a moment ago."""
+        async with self._lock:
+            if self._now() - self._asked_at < FRESH_S:
+                return
+            self._asked_at = self._now()
+            kept = {"backend": self._told.backend, "isolation": self._told.isolation, "history": ()}
+            try:
+                told = await self._engines.observed(self._steward_until)
+            except NotRunning as error:
+                away = (f"{error.message}; this is how it was when it last did",)
+                if self._told.problems != away:
+                    log.warning("%s", away[0])
+                self._told = self._told.model_copy(update={"problems": away})
+                return
+            self._history.add(told.history)
+            self._steward_until = max([self._steward_until, *(sample.at for sample in told.history)])
+            self._told = told.model_copy(update=kept)
