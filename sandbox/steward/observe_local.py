@@ -36,16 +36,19 @@ class LocalObserver:
         self._home = home
         self._keepers = keepers
         self._now = now
+        self._at = 0.0
+        """When this look began."""
         self._rates = Rates()
         self._last: dict[str, Unit] = {}
         self._happened: deque[Happening] = deque(maxlen=REMEMBERED)
 
     async def look(self) -> Sight:
         """See how each process is."""
+        self._at = self._now()
         units = [self._service(name) for name in SERVICES]
         units += [self._engine(keeper.entry().row) for keeper in self._keepers]
         for unit in units:
-            self._happened.extendleft(_between(self._last.get(unit.name), unit, self._now()))
+            self._happened.extendleft(_between(self._last.get(unit.name), unit, self._at))
         self._last = {unit.name: unit for unit in units}
         self._rates.forget_all_but({_run_of(unit.name, unit.started_at) for unit in units})
         return Sight(tuple(units), tuple(self._happened))
@@ -91,7 +94,7 @@ class LocalObserver:
         known = self._last.get(row.id)
         if known is not None and known.restarts == row.restarts:
             return known.last_exit
-        return Exit(reason=row.last_exit or "it ended by itself", at=self._now()) if row.restarts else None
+        return Exit(reason=row.last_exit or "it ended by itself", at=self._at) if row.restarts else None
 
     def _usage(self, name: str, process: Process | None) -> _Usage:
         if process is None:
@@ -100,7 +103,7 @@ class LocalObserver:
             times = psutil.Process(process.pid).cpu_times()
         except psutil.Error:
             return _Usage()  # it ended between two looks at it
-        cores = self._rates.cores(_run_of(name, process.started_at), times.user + times.system, self._now())
+        cores = self._rates.cores(_run_of(name, process.started_at), times.user + times.system, self._at)
         return _Usage(process.memory_bytes, cores)
 
 
