@@ -15,6 +15,7 @@ from lightkube.core.exceptions import ConfigError as KubeConfigError
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.core_v1 import ConfigMap, Event, Namespace, Node, Pod, Secret, Service
+from lightkube.resources.discovery_v1 import EndpointSlice
 from lightkube.types import CascadeType, PatchType
 
 from sandbox.errors import ClusterFailed, ConfigError
@@ -27,6 +28,7 @@ ANSWER_S = 30.0
 PART_OF = {"app.kubernetes.io/part-of": "sandbox"}
 COMPONENT = "app.kubernetes.io/component"
 INSTANCE = "app.kubernetes.io/instance"
+_OF_API_SERVER: dict[str, Any] = {"kubernetes.io/service-name": "kubernetes"}
 
 
 class Kube:
@@ -194,6 +196,20 @@ class Kube:
         if not found:
             raise ClusterFailed("no node of the cluster has an address", hint="sandbox status")
         return found
+
+    def api_servers(self) -> list[tuple[str, int]]:
+        """Read where the API server really listens, behind the Service ``kubernetes``."""
+        with _translated("reading the endpoints of the API server"):
+            found = self.client.list(EndpointSlice, namespace="default", labels=_OF_API_SERVER)
+            slices = list(found)
+        return [
+            (address, port.port)
+            for each in slices
+            for endpoint in each.endpoints or []
+            for address in endpoint.addresses or []
+            for port in each.ports or []
+            if port.port is not None
+        ]
 
     def boots(self) -> list[str]:
         """Name the starts of the nodes: another name after each restart."""

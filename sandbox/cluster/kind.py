@@ -127,7 +127,8 @@ class KindCluster:
         except BaseException:
             self.remove(docker)
             raise
-        write_private(self.home.cluster, json.dumps({"name": self.name, "fingerprint": self._fingerprint()}))
+        told = {"name": self.name, "node_image": self.node_image, "fingerprint": self._fingerprint()}
+        write_private(self.home.cluster, json.dumps(told))
 
     def start(self, docker: Docker) -> None:
         """Start a cluster that was stopped with Docker or with the machine.
@@ -179,10 +180,7 @@ class KindCluster:
         )
 
     def _made_with(self) -> str | None:
-        try:
-            return str(json.loads(self.home.cluster.read_text(encoding="utf-8"))["fingerprint"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        return remembered(self.home).get("fingerprint")
 
     def _fingerprint(self) -> str:
         return fingerprint(self.node_image, sorted(self.config().items()))
@@ -197,6 +195,15 @@ class KindCluster:
         found = docker.container(self.node)
         said = found.logs(tail=OUTPUT_LINES).decode("utf-8", "replace").splitlines() if found else []
         return "the node's last words:\n" + _indented(said) if said else ""
+
+
+def remembered(home: Home) -> dict[str, str]:
+    """Recall the cluster that was made whole for a data folder: name, node_image, fingerprint; empty where none was."""
+    try:
+        told = json.loads(home.cluster.read_text(encoding="utf-8"))
+        return {str(name): str(value) for name, value in told.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
 
 
 def _run(command: list[str], stdin: str, environment: Mapping[str, str], say: Say) -> list[str] | None:

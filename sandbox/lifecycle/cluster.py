@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox import config
 from sandbox.cluster import evidence, platform
 from sandbox.cluster.api import COMPONENT, INSTANCE, Kube
 from sandbox.errors import ClusterFailed, NotRunning
@@ -143,8 +141,8 @@ def wait_until_ready(site: Site, component: str) -> None:
 def is_ready(kube: Kube, component: str) -> bool:
     """Say whether a deployment has its pods, all of today's specification, all ready."""
     for deployment in kube.deployments("sandbox", {COMPONENT: component}):
-        status, meta, spec = deployment.status, deployment.metadata, deployment.spec
-        wanted = (spec.replicas if spec else 0) or 0
+        status, meta = deployment.status, deployment.metadata
+        wanted = getattr(deployment.spec, "replicas", None) or 0
         return bool(
             status
             and meta
@@ -187,16 +185,6 @@ def lists(site: Site, *, with_models: bool = True) -> dict[str, str]:
     """Write the admission policy's lists: images by digest, models by digest."""
     models = [card.sha256 for card in site.world.cards] if with_models else []
     return {"images": site.digests["engine"], "models": "\n".join(models)}
-
-
-def settings_of(site: Site, backend: str, *, is_unproved: bool) -> Mapping[str, str]:
-    """Write this machine's settings as the pods read them: no folder or program of the host."""
-    hostly = {"home", "cache", "engine.path", "cluster.kind", "cluster.node_image", "engine.ollama_url"}
-    values = config.environment_of(site.world.settings)
-    for name in hostly:
-        values.pop(config.variable_of(name), None)
-    told = {"SANDBOX_BACKEND": backend, "SANDBOX_HOME": "/sandbox/home", "SANDBOX_PAGE_OPEN": "false"}
-    return values | told | {"SANDBOX_CLUSTER_ALLOW_UNPROVED": str(is_unproved).lower()}
 
 
 def states(site: Site) -> dict[str, bool]:

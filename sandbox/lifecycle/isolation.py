@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
 from sandbox.cluster import agent, evidence
 from sandbox.cluster.canaries import Canaries, Target, Verdict, ways
 from sandbox.errors import ClusterFailed, IsolationUnproved, NotRunning
@@ -126,5 +125,3 @@ def _shown(verdict: Verdict) -> str:
 
 def _n_allowed(verdict: Verdict) -> int:
     return len(verdict.tried) - verdict.n_forbidden
-
-

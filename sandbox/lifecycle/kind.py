@@ -11,6 +11,7 @@ import psutil
 from sandbox import processes
 from sandbox.cluster import kind_binary, outside
 from sandbox.cluster.images import apps, load
+from sandbox.cluster.platform import POD_USER
 from sandbox.errors import ConfigError, ImageUnavailable, SandboxError
 from sandbox.lifecycle import cluster, doctor, local
 from sandbox.lifecycle.isolation import HaveIsolation
@@ -23,7 +24,6 @@ LEAST_MEMORY_BYTES = 3 * GIB
 """The node at rest takes about 1 GiB, gateway, steward and page 0.3, an engine of the smallest model 0.7."""
 LEAST_FREE_BYTES = 4 * GIB
 """The node image twice (as an image and as a container's layers) and our own images in it."""
-POD_USER = 65532
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,9 @@ class HaveCluster:
             found.start(docker)
             return
         if state in ("unfinished", "changed"):
-            why = "an earlier try was cut short" if state == "unfinished" else "ports, folders or node image have changed"
+            why = (
+                "an earlier try was cut short" if state == "unfinished" else "ports, folders or node image have changed"
+            )
             told.note(f"{why}: making it anew; chats, keys, models and the record stay")
             found.remove(docker)
         prepare_folders(site)
@@ -174,11 +176,6 @@ def prepare_folders(site: Site) -> None:
     if os.getuid() == 0:
         for path in (home / "state", *(home / "state").iterdir()):
             os.chown(path, POD_USER, POD_USER)
-
-
-def gateway_user() -> int:
-    """Say as which user the gateway runs: the owner of the state, or nobody in particular where that is root."""
-    return os.getuid() or POD_USER
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,5 +255,3 @@ class KindBackend:
     def log(self, name: str, n_lines: int) -> list[str]:
         """Read the end of a pod's log."""
         return cluster.log(self.site, name, n_lines)
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -9,17 +10,21 @@ from dataclasses import dataclass, field
 import requests
 from docker.errors import DockerException
 
+from sandbox import config
 from sandbox.cluster import boot, outside
 from sandbox.cluster.api import Kube
 from sandbox.cluster.canaries import Target
 from sandbox.cluster.docker import Docker
 from sandbox.cluster.images import apps, node
-from sandbox.cluster.kind import POD_SUBNET, KindCluster
+from sandbox.cluster.kind import POD_SUBNET, KindCluster, remembered
+from sandbox.cluster.platform import POD_USER, ApiServer, Filling
 from sandbox.errors import ImageUnavailable, NotRunning
 from sandbox.lifecycle.world import World
 
 STOCK_NODE_IMAGE = "kindest/node:v1.37.0@sha256:a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5"
 """What kind 0.33 itself takes; from its defaults."""
+OF_THE_HOST = ("home", "cache", "engine.path", "engine.ollama_url", "cluster.kind", "cluster.node_image")
+"""Settings that mean nothing inside a pod."""
 REGISTRY_S = 5
 """How long a registry may take to say that it has an image: an answer in seconds, or none."""
 BUILD_HINT = (
@@ -105,6 +110,33 @@ class Site:
         found = self.docker.container(self.stub().node)  # its boot id is that of this machine, so it says nothing
         return str(found.attrs["State"]["StartedAt"]) if found else ""
 
+    def filling(self) -> Filling:
+        """Gather what the platform's files cannot know.
+
+        Raises:
+            ClusterFailed: the API does not answer.
+        """
+        servers = [ApiServer(address, port) for address, port in self.kube.api_servers()]
+        return Filling(
+            images={name: self.digests[name] for name in ("gateway", "page")},
+            api_servers=servers,
+            node_addresses=self.kube.node_addresses(),
+            pod_cidrs=[self.pod_cidr],
+            settings=self._settings(),
+            reviewed_images=[self.digests["engine"]],
+            gateway_user=os.getuid() or POD_USER,
+            has_node_ports=self.is_kind,
+            has_host_folders=self.is_kind,
+        )
+
+    def _settings(self) -> dict[str, str]:
+        """Write this machine's settings as the pods read them: no folder or program of the host."""
+        values = config.environment_of(self.world.settings)
+        for name in OF_THE_HOST:
+            values.pop(config.variable_of(name), None)
+        backend = "kind" if self.is_kind else f"context:{self.context}"
+        return values | {"SANDBOX_BACKEND": backend, "SANDBOX_PAGE_OPEN": "false"}
+
     def outside(self) -> AbstractContextManager[list[Target]]:
         """Run something that listens outside the cluster, where that can be."""
         return self._outside()
@@ -128,8 +160,9 @@ class Site:
 
     def stub(self) -> KindCluster:
         """Name the kind cluster without knowing its image, for finding and removing it."""
-        settings = self.world.settings
-        return KindCluster(settings.cluster.name, "", settings.page.port, settings.api.port, self.world.home)
+        settings, home = self.world.settings, self.world.home
+        name = remembered(home).get("name", settings.cluster.name)
+        return KindCluster(name, "", settings.page.port, settings.api.port, home)
 
     @property
     def kube(self) -> Kube:
@@ -157,7 +190,8 @@ class Site:
             DockerUnavailable: no engine answers.
         """
         asked = self.world.settings.cluster.node_image
-        candidates = [asked] if asked else [node.ref(), STOCK_NODE_IMAGE]
+        made_of = remembered(self.world.home).get("node_image")
+        candidates = [asked] if asked else [*filter(None, [made_of]), node.ref(), STOCK_NODE_IMAGE]
         for ref in candidates:
             if self.docker.image_id(ref) is not None:
                 self._node_image = ref
@@ -169,7 +203,7 @@ class Site:
         return None
 
     def _is_pullable(self, ref: str) -> bool:
-        """Ask the registry, through the engine that would pull; a registry that cannot be reached is a no in seconds."""
+        """Ask the registry, through the engine that would pull; one that cannot be reached is a no in seconds."""
         api = self.docker.client.api
         patience_s = api.timeout
         api.timeout = REGISTRY_S

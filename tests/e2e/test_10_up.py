@@ -6,7 +6,7 @@ import time
 
 import psutil
 
-from tests.e2e.conftest import MODEL, Sandbox
+from tests.e2e.sandbox import MODEL, Sandbox
 
 
 def test_up_from_nothing_ends_with_addresses_and_a_key(running: Sandbox) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Sandbox
+from tests.e2e.sandbox import Sandbox
 
 QUESTION = ("chat", "What is the capital of France? Answer with one word.", "--temperature", "0")
 

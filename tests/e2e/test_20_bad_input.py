@@ -17,7 +17,7 @@ import filelock
 import httpx
 import pytest
 
-from tests.e2e.conftest import MODEL, REPOSITORY, Sandbox, is_open, until
+from tests.e2e.sandbox import MODEL, REPOSITORY, Sandbox, is_open, until
 
 
 def refused(sandbox: Sandbox, *words: str, more: dict[str, str] | None = None, code: int) -> str:

@@ -13,7 +13,7 @@ import httpx
 import openai
 import pytest
 
-from tests.e2e.conftest import MODEL, Sandbox, until
+from tests.e2e.sandbox import MODEL, Sandbox, until
 
 
 def rows(sandbox: Sandbox) -> list[tuple[str, str, str | None]]:

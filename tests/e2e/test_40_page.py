@@ -19,9 +19,9 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from sandbox.processes import free_port
-from tests.e2e.conftest import Sandbox, until
 from tests.e2e.page_gateway import SESSION_KEY, ScriptedGateway, serving
 from tests.e2e.page_visit import APPEARS_MS, visiting
+from tests.e2e.sandbox import Sandbox, until
 from tests.ui.fake_console import FakeConsole
 
 REPOSITORY = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import httpx
 import psutil
 
 from sandbox.processes import MARK, mark_of
-from tests.e2e.conftest import Sandbox, is_open
+from tests.e2e.sandbox import Sandbox, is_open
 
 
 def test_down_leaves_no_process_and_no_port_and_up_again_has_history_and_keys(running: Sandbox) -> None:
