@@ -75,7 +75,7 @@ class Kubelets:
         ca_file: Path,
         token_file: Path,
         port: int = PORT,
-        context: Callable[[Path], ssl.SSLContext] | None = None,
+        trust: Callable[[Path], ssl.SSLContext] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """Say how kubelets are known, and who asks.
@@ -84,13 +84,13 @@ class Kubelets:
             ca_file: certificates of kubelets, or of those who signed them.
             token_file: the token of the ServiceAccount that may read ``nodes/metrics``.
             port: where kubelets listen.
-            context: makes the TLS context of the file, in tests.
+            trust: makes the TLS context from the file, in tests.
             transport: replaces the network in tests.
         """
         self._ca_file = ca_file
         self._token_file = token_file
         self._port = port
-        self._context = context or trusting
+        self._trust = trust or trusting
         self._transport = transport
 
     async def usages(self, node: str, address: str) -> dict[PodName, Usage]:
@@ -108,16 +108,16 @@ class Kubelets:
     async def _text(self, node: str, address: str) -> str:
         # read anew each time: the token is renewed every hour, and a node made anew has another certificate
         token = (await anyio.Path(self._token_file).read_text(encoding="utf-8")).strip()
-        context = self._context(self._ca_file)
+        context = self._trust(self._ca_file)
         host = f"[{address}]" if ":" in address else address
-        request_ = httpx.Request(
+        request = httpx.Request(
             "GET",
             f"https://{host}:{self._port}/metrics/resource",
             headers={"Authorization": f"Bearer {token}"},
             extensions={"sni_hostname": node, "timeout": httpx.Timeout(ANSWER_S).as_dict()},
         )
         async with httpx.AsyncClient(verify=context, transport=self._transport, trust_env=False) as client:
-            reply = await client.send(request_)
+            reply = await client.send(request)
         if reply.status_code in (401, 403):
             raise ValueError(f"the kubelet does not let the steward read them (HTTP {reply.status_code})")
         if reply.status_code != 200:
@@ -133,6 +133,8 @@ def trusting(ca_file: Path) -> ssl.SSLContext:
     Raises:
         OSError: there is no such file, or no certificate in it.
     """
+    if not ca_file.is_file():
+        raise FileNotFoundError(f"there is no {ca_file} to know the kubelet by")
     context = ssl.create_default_context(cafile=str(ca_file))
     # a kubelet's own certificate may stand there without the one that signed it, which the kubelet throws away
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
