@@ -4,3 +4,7 @@
 
 Everything left of the kernel is pure; ``watch`` brings the objects and ``agent`` does the doing.
 """
+
+from sandbox.isolation.nft import REMOVE, deny_all
+
+__all__ = ["REMOVE", "deny_all"]

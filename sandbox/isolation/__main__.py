@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--pod-cidr", action="append", type=ipaddress.ip_network, help="a range of pods' addresses (10.244.0.0/16)")
     add("--pod-interface", action="append", help="interfaces that pods are behind (veth*)")
     add("--health-port", type=int, default=8504, help="port on 127.0.0.1 for probes (8504)")
-    add("--daemonset", default="kube-system/sandbox-isolation", help="whose deletion removes the rules")
+    add("--daemonset", default="kube-system/sandbox-agent", help="whose deletion removes the rules")
     add("--remove", action="store_true", help="remove the rules from this node, and end")
     return parser
 

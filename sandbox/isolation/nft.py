@@ -17,8 +17,9 @@ cuts the connections on it. Deterministic: no clock, nothing random, everything 
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sandbox.isolation.chains import REFUSALS, write_chain
 from sandbox.isolation.model import Direction, Node
@@ -58,7 +59,7 @@ def render(ruleset: Ruleset) -> str:
     return _transaction(body)
 
 
-def deny_all(pod_ranges: Sequence[Network], pod_interfaces: Sequence[str] = ("veth*",)) -> str:
+def deny_all(pod_cidrs: Iterable[Network | str], pod_interfaces: Sequence[str] = ("veth*",)) -> str:
     """Write the transaction that denies pods everything, to hold until the first ruleset replaces it.
 
     What the node sends to pods (the kubelet's probes) and connections that are there already go on.
@@ -73,7 +74,7 @@ def deny_all(pod_ranges: Sequence[Network], pod_interfaces: Sequence[str] = ("ve
     to_pods = [f"{IP[version]} daddr @pod_ranges{version} counter drop {why}" for version in VERSIONS]
     return _transaction(
         [
-            *_ranges(pod_ranges),
+            *_ranges([ipaddress.ip_network(cidr) for cidr in pod_cidrs]),
             *block("chain sources", sources),
             *block("chain input", [HOOK.format("input"), 'iif "lo" accept', "jump sources"]),
             *block("chain forward", [HOOK.format("forward"), "jump sources", *to_pods]),

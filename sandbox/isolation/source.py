@@ -18,7 +18,7 @@ from sandbox.errors import ClusterError
 
 CHUNK = 200
 ASK_TIMEOUT_S = 5.0
-HINT = "kubectl -n kube-system logs daemonset/sandbox-isolation"
+HINT = "kubectl -n kube-system logs daemonset/sandbox-agent"
 
 Written = Mapping[str, Any]
 """An object as the API server writes it: whatever it says, known here or not."""
