@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sandbox.errors import ConfigError, UnknownModel
-from sandbox.facts import ModelCard, WheelSource
+from sandbox.facts import ModelCard, ModelShape, WheelSource
 
 INSTALLED = Path(__file__).parent / "catalogue_data"
 CHECKOUT = Path(__file__).parent.parent / "models"
@@ -30,8 +30,19 @@ class _Source(_Closed):
     member: str = Field(pattern=r"^[^/].*\.gguf$")
 
 
+class _Shape(_Closed):
+    layers: int = Field(gt=0)
+    kv_heads: int = Field(gt=0)
+    key_length: int = Field(gt=0)
+    value_length: int = Field(gt=0)
+    embedding_length: int = Field(gt=0)
+    feed_forward_length: int = Field(gt=0)
+    vocabulary: int = Field(gt=0)
+
+
 class _Entry(_Closed):
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    # 56 characters: "engine-" and the id make the name of a Service, which is a DNS label
+    id: str = Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,54}[a-z0-9])?$")
     title: str = Field(min_length=1)
     family: str = Field(min_length=1)
     licence: str = Field(min_length=1)
@@ -40,6 +51,7 @@ class _Entry(_Closed):
     is_chat: bool
     file: _File
     source: _Source
+    shape: _Shape
     notes: tuple[str, ...] = ()
 
     def as_card(self) -> ModelCard:
@@ -54,6 +66,7 @@ class _Entry(_Closed):
             quantisation=self.quantisation,
             is_chat=self.is_chat,
             source=WheelSource(self.source.package, self.source.version, self.source.member),
+            shape=ModelShape(**self.shape.model_dump()),
             notes=self.notes,
         )
 
@@ -67,9 +80,11 @@ def load(where: Path | None = None) -> dict[str, ModelCard]:
     """Read every entry, by id.
 
     Raises:
-        ConfigError: an entry is not YAML, does not fit the schema, or is named otherwise than its id.
+        ConfigError: an entry is not YAML, does not fit the schema, is named otherwise than its id, or has an id
+            that only a dot tells from another's.
     """
     cards: dict[str, ModelCard] = {}
+    labels: dict[str, str] = {}
     for path in sorted((where or folder()).glob("*.yaml")):
         try:
             card = _Entry.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).as_card()
@@ -78,6 +93,13 @@ def load(where: Path | None = None) -> dict[str, ModelCard]:
         if card.id != path.stem:
             raise ConfigError(
                 f"catalogue entry {path.name} has the id {card.id}", hint=f"rename the file to {card.id}.yaml"
+            )
+        # in a cluster dots become dashes, and two models must not become one
+        other = labels.setdefault(card.id.replace(".", "-"), card.id)
+        if other != card.id:
+            raise ConfigError(
+                f"catalogue entry {path.name}: its id and {other} are the same once dots are dashes",
+                hint=f"rename {path.name} and its id",
             )
         cards[card.id] = card
     return cards

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+Accelerator = Literal["cpu", "cuda", "vulkan", "metal"]
+"""What computes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +18,23 @@ class WheelSource:
     version: str
     member: str
     """Path of the model file inside the wheel."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """What decides how much memory a model needs besides its file; from the file's own header."""
+
+    layers: int
+    """``block_count``."""
+    kv_heads: int
+    """``attention.head_count_kv``."""
+    key_length: int
+    """Numbers in one key; ``embedding_length / head_count`` where the header does not name it."""
+    value_length: int
+    embedding_length: int
+    feed_forward_length: int
+    vocabulary: int
+    """Tokens that the model knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +55,7 @@ class ModelCard:
     is_chat: bool
     """Whether the file carries a chat template; without one the model only completes text."""
     source: WheelSource
+    shape: ModelShape
     notes: tuple[str, ...] = ()
 
 

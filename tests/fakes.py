@@ -8,8 +8,26 @@ from typing import Any
 
 import anyio
 
+from sandbox import plan
 from sandbox.errors import ContextOverflow, EngineBroke, EngineUnavailable, InvalidRequest
 from sandbox.wire.neutral import ChatPrompt, Delta, Event, Finished, FinishReason, Question, Usage
+
+MIB = 1024 * 1024
+
+
+def engine_plan(
+    model_id: str, context_tokens: int, *, slots: int, threads: int, cache_ram_mib: int, memory_mib: int = 700
+) -> plan.EnginePlan:
+    """Make a plan of plain numbers, as no model and host would give it."""
+    return plan.EnginePlan(
+        model_id,
+        context_tokens,
+        slots,
+        threads,
+        cache_ram_mib,
+        memory=plan.Memory(memory_mib * MIB, 0, 0, 0, 0),
+    )
+
 
 ANSWER = ("The ", "capital ", "of ", "France ", "is ", "Paris.")
 

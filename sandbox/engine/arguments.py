@@ -9,6 +9,7 @@ from pathlib import Path
 from sandbox.plan import EnginePlan
 
 HOST = "127.0.0.1"
+EVERYWHERE = "0.0.0.0"  # noqa: S104  # inside a pod alone, where network policies admit nobody but the gateway
 NO_ORIGIN = "https://nobody.invalid"
 """The one origin that engines admit: ``.invalid`` names nobody, ever (RFC 2606).
 
@@ -54,23 +55,26 @@ class Serving:
     alias: str
     """The model's name as clients of the engine write it."""
     port: int
-    """Port on loopback."""
     key_file: Path
-    """File of mode 0600 with the engine's key; the key itself never stands in an argument list."""
+    """File with the engine's key, for the engine's eyes only; the key itself never stands in an argument list."""
+    host: str = HOST
+    """Address to listen on: loopback, or ``EVERYWHERE`` inside a pod."""
 
 
 def llama_server(plan: EnginePlan, serving: Serving) -> tuple[str, ...]:
     """Write the arguments of llama-server, without the program's own name.
 
     Raises:
-        ValueError: a flag outside ``ALLOWED``, a port out of range, or an alias that is a list.
+        ValueError: a flag outside ``ALLOWED``, an address or port that is none, or an alias that is a list.
     """
+    if serving.host not in (HOST, EVERYWHERE):
+        raise ValueError(f"host {serving.host!r}: an engine listens on {HOST}, or in a pod on {EVERYWHERE}")
     if not 0 < serving.port < 65536:
         raise ValueError(f"port {serving.port} is not between 1 and 65535")
     if not serving.alias or "," in serving.alias:
         raise ValueError(f"alias {serving.alias!r}: llama-server takes a comma for two names")
     argv = (
-        *("--host", HOST),
+        *("--host", serving.host),
         *("--port", str(serving.port)),
         *("--api-key-file", str(serving.key_file)),
         *("--cors-origins", NO_ORIGIN),
@@ -90,7 +94,7 @@ def llama_server(plan: EnginePlan, serving: Serving) -> tuple[str, ...]:
         *("--threads", str(plan.threads)),
         *("--threads-batch", str(plan.threads)),
         *("--cache-ram", str(plan.cache_ram_mib)),
-        *("--gpu-layers", "0"),
+        *("--gpu-layers", str(plan.gpu_layers)),
         # "on" would change the limits above to what it finds free.
         *("--fit", "off"),
         "--jinja",

@@ -30,6 +30,10 @@ def test_every_entry_of_the_project_is_complete() -> None:
         {"source": {"package": "../x", "version": "1", "member": "a.gguf"}},
         {"source": {"package": "x", "version": "1", "member": "/etc/passwd"}},
         {"id": "something-else"},
+        {"id": "ends-with-a-dash-"},
+        {"id": "x" * 57},
+        {"shape": {"layers": 30}},
+        {"shape": {**ENTRY["shape"], "layers": 0}},
     ],
     ids=str,
 )
@@ -43,3 +47,10 @@ def test_find_names_the_nearest_model() -> None:
     with pytest.raises(UnknownModel) as told:
         catalogue.find(catalogue.load(), "smollm2-135m-instruc")
     assert "did you mean smollm2-135m-instruct?" in told.value.hint
+
+
+def test_load_refuses_two_ids_that_a_cluster_cannot_tell_apart(tmp_path: Path) -> None:
+    for model_id in ("a.b", "a-b"):
+        (tmp_path / f"{model_id}.yaml").write_text(yaml.safe_dump({**ENTRY, "id": model_id}))
+    with pytest.raises(ConfigError, match=r"a\.b"):
+        catalogue.load(tmp_path)

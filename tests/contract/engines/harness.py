@@ -20,10 +20,9 @@ from sandbox.engine.discover import discover
 from sandbox.engine.launch import launch
 from sandbox.engine.ollama import register
 from sandbox.engine.protocol import Deadlines, Engine, EngineAddress, EngineKind
-from sandbox.plan import EnginePlan
 from sandbox.processes import free_port
 from tests.contract.conftest import CARD
-from tests.fakes import FakeEngine
+from tests.fakes import FakeEngine, engine_plan
 
 REAL_KINDS: tuple[EngineKind, ...] = ("xllamacpp", "llama-server", "llama-cpp-python", "ollama")
 CONTEXT_TOKENS = 1024
@@ -85,7 +84,7 @@ def _launch(
     key_file.touch(mode=0o600)
     key_file.write_text(key + "\n")
     # One thread: a second one waits busily for the first, and the tests do not have the machine to themselves.
-    plan = EnginePlan("smollm2", CONTEXT_TOKENS, slots=1, threads=1, cache_ram_mib=0)
+    plan = engine_plan("smollm2", CONTEXT_TOKENS, slots=1, threads=1, cache_ram_mib=0)
     process = launch(
         program,
         plan,

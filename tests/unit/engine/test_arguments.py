@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.engine.arguments import ALLOWED, Serving, checked, llama_server, unsupported
-from sandbox.plan import EnginePlan
+from sandbox.engine.arguments import ALLOWED, EVERYWHERE, HOST, Serving, checked, llama_server, unsupported
+from tests.fakes import engine_plan
 
-PLAN = EnginePlan("m", context_tokens=1024, slots=3, threads=2, cache_ram_mib=0)
+PLAN = engine_plan("m", 1024, slots=3, threads=2, cache_ram_mib=0)
 
 
-def serving(*, port: int = 8080, alias: str = "m") -> Serving:
-    return Serving(Path("m.gguf"), alias, port, Path("key"))
+def serving(*, port: int = 8080, alias: str = "m", host: str = HOST) -> Serving:
+    return Serving(Path("m.gguf"), alias, port, Path("key"), host)
 
 
 def value_of(flag: str) -> str:
@@ -55,3 +55,14 @@ def test_all_flags_are_supported_when_help_names_them_beside_others() -> None:
 def test_flags_are_unsupported_when_help_only_mentions_longer_ones() -> None:
     text = "\n".join(sorted(ALLOWED - {"--fit", "--no-ui"})) + "\n--fit-target N\n--no-ui-mcp-proxy"
     assert unsupported(text) == ("--fit", "--no-ui")
+
+
+def test_an_engine_in_a_pod_is_told_to_listen_everywhere() -> None:
+    argv = llama_server(PLAN, serving(host=EVERYWHERE))
+    assert argv[argv.index("--host") + 1] == EVERYWHERE
+
+
+@pytest.mark.parametrize("host", ["", "0.0.0.0,127.0.0.1", "192.0.2.7", "localhost", "/run/engine.sock"])
+def test_any_other_address_is_refused(host: str) -> None:
+    with pytest.raises(ValueError, match="host"):
+        llama_server(PLAN, serving(host=host))

@@ -17,10 +17,10 @@ from sandbox.engine.children import spec
 from sandbox.engine.discover import EngineProgram
 from sandbox.engine.launch import command, launch
 from sandbox.errors import EngineNotFound, StartFailed
-from sandbox.plan import EnginePlan
 from sandbox.processes import Process
+from tests.fakes import engine_plan
 
-PLAN = EnginePlan("m", context_tokens=512, slots=2, threads=1, cache_ram_mib=7)
+PLAN = engine_plan("m", context_tokens=512, slots=2, threads=1, cache_ram_mib=7)
 SERVING = Serving(Path("/m.gguf"), "m", 8080, Path("/key"))
 
 
