@@ -8,7 +8,8 @@ export SANDBOX_BACKEND := $(BACKEND)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status doctor logs test check unit golden contract ui e2e bench docs engines requirements format clean
+.PHONY: help up down status doctor logs node-image test check unit golden contract ui e2e bench docs engines images \
+  requirements format clean
 
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z0-9 -]+:.*## / {printf "  make %-31s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +29,10 @@ doctor: $(VENV)/.run  ## check what must hold on this machine
 logs: $(VENV)/.run  ## show the end of a log: make logs NAME=gateway
 	@$(BIN)/sandbox logs $(NAME)
 
-test: check engines $(VENV)/.browser  ## everything: checks, then all tests on real engines and a real browser
+node-image: $(VENV)/.run  ## build the cluster's node image, and every other, from package mirrors alone
+	@$(BIN)/python -m sandbox.cluster.images node apps
+
+test: check engines images $(VENV)/.browser  ## everything: checks, then all tests on real engines and a real browser
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.dev  ## style, types, architecture, stale docs
@@ -51,6 +55,10 @@ format: $(VENV)/.dev  ## lay the code out
 
 engines: $(VENV)/.dev  ## build the engines that are tested, into a cache outside the checkout
 	$(BIN)/python -m sandbox.engine.build all
+
+images: $(VENV)/.dev  ## build the images that are tested, where a Docker engine answers
+	@if [ "$(CI)" = true ] || docker info >/dev/null 2>&1; then $(BIN)/python -m sandbox.cluster.images all; \
+	else echo "no Docker engine answers: the cluster's tests will be skipped" >&2; fi
 
 requirements: $(VENV)/.dev  ## resolve the pinned requirements anew
 	requirements/resolve $(BIN)/python

@@ -32,21 +32,8 @@ class Finding:
     hint: str = ""
 
 
-def examine(settings: Settings) -> list[Finding]:
-    """Look at everything, and report everything at once."""
-    home = Home(settings.home)
-    checks: list[tuple[str, Callable[[], str]]] = [
-        ("Python", check_python),
-        ("data folder", lambda: check_home(settings.home)),
-        ("page port", lambda: check_port(settings.page.port, "SANDBOX_PAGE_PORT", home, "page")),
-        ("API port", lambda: check_port(settings.api.port, "SANDBOX_API_PORT", home, "gateway")),
-        ("engine", lambda: check_engine(settings)),
-        ("hardware", _hardware),
-    ]
-    return [_finding(name, check) for name, check in checks]
-
-
-def _finding(name: str, check: Callable[[], str]) -> Finding:
+def finding(name: str, check: Callable[[], str]) -> Finding:
+    """Look at one thing, and turn what is wrong with it into a finding."""
     try:
         return Finding(name, is_good=True, detail=check())
     except SandboxError as error:
@@ -126,6 +113,7 @@ def check_engine(settings: Settings) -> str:
     return f"{found.kind} {found.version}, found in {found.found_in}"
 
 
-def _hardware() -> str:
+def hardware_here() -> str:
+    """Say what this machine offers."""
     host = hardware.look()
     return f"{host.cores} cores, {show_bytes(host.memory_bytes)} of memory"

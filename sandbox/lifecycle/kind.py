@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
 from sandbox import processes
 from sandbox.cluster import kind_binary, outside
+from sandbox.cluster.docker import Docker
 from sandbox.cluster.images import apps, load
 from sandbox.cluster.platform import POD_USER
 from sandbox.errors import ConfigError, ImageUnavailable, SandboxError
@@ -64,12 +66,12 @@ class CheckHost:
             home = self.site.world.home
             doctor.check_port(settings.page.port, "SANDBOX_PAGE_PORT", home, "page")
             doctor.check_port(settings.api.port, "SANDBOX_API_PORT", home, "gateway")
-            check_room(str(docker.client.info().get("DockerRootDir", "/")))
+            check_room(docker)
         told.note(f"Docker {docker.client.version()['Version']}")
 
 
-def check_room(docker_folder: str) -> None:
-    """See that there is memory and disk for a cluster.
+def check_room(docker: Docker) -> str:
+    """Say how much memory and disk there is for a cluster.
 
     Raises:
         ConfigError: there is too little of either, with both figures.
@@ -81,14 +83,16 @@ def check_room(docker_folder: str) -> None:
             f"{show_bytes(memory_bytes)} of memory are free; a cluster needs {show_bytes(LEAST_MEMORY_BYTES)}",
             hint=f"close something, or {instead}",
         )
-    if not os.path.isdir(docker_folder):  # noqa: PTH112  # Docker's folder may lie in a virtual machine of its own
-        return
+    docker_folder = str(docker.client.info().get("DockerRootDir", "/"))
+    if not Path(docker_folder).is_dir():  # it may lie in a virtual machine of Docker's own
+        return f"{show_bytes(memory_bytes)} of memory free"
     free_bytes = shutil.disk_usage(docker_folder).free
     if free_bytes < LEAST_FREE_BYTES:
         raise ConfigError(
             f"Docker's folder has {show_bytes(free_bytes)} free; a cluster needs {show_bytes(LEAST_FREE_BYTES)}",
             hint=f"free some space: docker system prune; or {instead}",
         )
+    return f"{show_bytes(memory_bytes)} of memory and {show_bytes(free_bytes)} of disk free"
 
 
 @dataclass(frozen=True, slots=True)
