@@ -17,6 +17,7 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
+from docker.utils import kwargs_from_env
 
 from sandbox.errors import BuildFailed, ClusterFailed, DockerUnavailable
 
@@ -46,6 +47,7 @@ class Docker:
             DockerUnavailable: none answers, or this user may not ask it.
         """
         try:
+            _find_socket(base_url or kwargs_from_env().get("base_url"))
             if base_url is None:
                 client = docker.DockerClient.from_env(timeout=ANSWER_S)
             else:
@@ -145,6 +147,15 @@ class Docker:
 
 _DISK_HINT = "see that the disk has room (docker system df), then try again"
 _BUILD_HINT = "the lines above say what failed; the same command tries again and keeps what is built"
+
+
+def _find_socket(base_url: str | None) -> None:
+    """See that a socket that was named is there: the SDK leaves one open that it could not connect."""
+    if base_url is not None and base_url.startswith(_UNIX):
+        Path(base_url.removeprefix(_UNIX)).stat()
+
+
+_UNIX = "unix://"
 
 
 def unavailable(error: BaseException) -> DockerUnavailable:
