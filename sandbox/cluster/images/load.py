@@ -63,7 +63,8 @@ class Node:
             done = self.container.exec_run([*CTR, *arguments])
         except (DockerException, requests.RequestException) as error:
             raise ClusterFailed(f"the node {self.container.name} does not answer: {error}", hint=_HINT) from error
-        said = bytes(done.output).decode(errors="replace")
+        output = done.output if isinstance(done.output, bytes) else b"".join(done.output)
+        said = output.decode(errors="replace")
         if done.exit_code != 0:
             raise ClusterFailed(
                 f"ctr {' '.join(arguments[:2])} in the node {self.container.name} ended with status {done.exit_code}: "
