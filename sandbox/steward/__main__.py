@@ -17,10 +17,11 @@ from sandbox.engine.discover import discover
 from sandbox.facts import ModelCard
 from sandbox.home import Home, write_private
 from sandbox.steward.app import build
-from sandbox.steward.keeper import Keeper, Starter
+from sandbox.steward.keeper import Keeper
 from sandbox.steward.local import LocalStarter
 from sandbox.steward.observe import Lookout
 from sandbox.steward.observe_local import LocalObserver
+from sandbox.steward.starter import Starter
 from sandbox.store import Store
 
 

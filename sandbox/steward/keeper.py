@@ -4,6 +4,8 @@ State machine::
 
     starting ──► ready ──► restarting ──► ready …     an engine that dies comes back, each time a little later
         └──────────┴─────► failed ──► restarting …    it cannot be started; tried again after the back-off
+
+An engine that its cluster starts again by itself is not dropped when it ends: the keeper looks on, and tells.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import anyio
 
@@ -20,6 +21,7 @@ from sandbox.engine.protocol import EngineAddress
 from sandbox.errors import SandboxError
 from sandbox.facts import ModelCard
 from sandbox.plan import EnginePlan
+from sandbox.steward.starter import Condition, RunningEngine, Starter, TendedEngine
 from sandbox.wire.console import ModelRow, ModelState
 from sandbox.wire.fleet import Address, Entry
 
@@ -47,63 +49,6 @@ class Backoff:
         return Backoff(min(self.wait_s * 2, LONGEST_BACKOFF_S))
 
 
-class RunningEngine(Protocol):
-    """An engine that has been started or taken over."""
-
-    @property
-    def address(self) -> EngineAddress:
-        """Where it is reached."""
-        ...
-
-    def is_alive(self) -> bool:
-        """Say whether its process runs."""
-        ...
-
-    def memory_bytes(self) -> int | None:
-        """Resident memory, where it can be known."""
-        ...
-
-    async def is_ready(self) -> bool:
-        """Say whether it would take a question."""
-        ...
-
-    async def stop(self) -> None:
-        """End it and give back what it held."""
-        ...
-
-    def last_words(self) -> str:
-        """The end of its log."""
-        ...
-
-
-class Starter(Protocol):
-    """Starts the engine of one model, or takes over one that runs already."""
-
-    def plan(self) -> EnginePlan:
-        """Decide how it is run.
-
-        Raises:
-            SandboxError: the settings and the model do not go together.
-        """
-        ...
-
-    def describe(self) -> str:
-        """Say which engine it is and how it was found."""
-        ...
-
-    async def adopt(self) -> RunningEngine | None:
-        """Take over the engine that an earlier steward left running, if it is as it should be."""
-        ...
-
-    async def start(self) -> RunningEngine:
-        """Verify the model's file and start an engine on it.
-
-        Raises:
-            SandboxError: the file is damaged, or no engine can be started.
-        """
-        ...
-
-
 class Keeper:
     """Looks after the engine of one model until told to stop."""
 
@@ -122,6 +67,7 @@ class Keeper:
         self._state: ModelState = "starting"
         self._detail = ""
         self._restarts = 0
+        self._last_exit = ""
         self._engine: RunningEngine | None = None
 
     async def keep(self) -> None:
@@ -132,10 +78,10 @@ class Keeper:
             try:
                 self._engine = (await self._starter.adopt() if is_first else None) or await self._starter.start()
                 is_first = False
-                await self._until_ready(self._engine)
-                self._tell("ready", "")
-                await self._until_gone(self._engine)
-                self._tell("restarting", f"it ended by itself; its last words: {self._engine.last_words()}")
+                if isinstance(self._engine, TendedEngine):
+                    await self._look_on(self._engine)
+                else:
+                    await self._look_after(self._engine)
             except SandboxError as error:
                 self._tell("failed", f"{error.message} — {error.hint}")
             except (OSError, ValueError) as error:
@@ -157,6 +103,28 @@ class Keeper:
             row=self._row(engine.memory_bytes() if engine else None),
             address=_told(engine.address) if engine and self._state == "ready" else None,
         )
+
+    async def _look_after(self, engine: RunningEngine) -> None:
+        await self._until_ready(engine)
+        self._tell("ready", "")
+        await self._until_gone(engine)
+        self._last_exit = engine.last_words()
+        self._tell("restarting", f"it ended by itself; its last words: {self._last_exit}")
+
+    async def _look_on(self, engine: TendedEngine) -> None:
+        """Tell how an engine is until it is no longer what was asked for; it comes back by itself until then."""
+        seen_well = time.monotonic()
+        while engine.is_alive():
+            condition, now = await engine.condition(), time.monotonic()
+            seen_well = now if condition.state == "ready" else seen_well
+            if condition.state in ("starting", "restarting") and now - seen_well > self._start_timeout_s:
+                late = f"not ready after {self._start_timeout_s:.0f} s"
+                condition = Condition("failed", f"{late}: {condition.detail}" if condition.detail else late)
+            if (condition.state, condition.detail) != (self._state, self._detail):
+                self._tell(condition.state, condition.detail)
+            self._last_exit = engine.last_words() if engine.restarts else self._last_exit
+            await self._sleep(POLL_S)
+        self._tell("restarting", f"it is not in the cluster as it should be: {engine.last_words()}; applying it anew")
 
     async def _until_ready(self, engine: RunningEngine) -> None:
         with anyio.move_on_after(self._start_timeout_s):
@@ -181,6 +149,7 @@ class Keeper:
     async def _drop(self) -> None:
         engine, self._engine = self._engine, None
         if engine is not None:
+            self._restarts += _restarts_of(engine)
             await engine.stop()
 
     def _tell(self, state: ModelState, detail: str) -> None:
@@ -204,11 +173,17 @@ class Keeper:
             slots=plan.slots if plan else 0,
             threads=plan.threads if plan else 0,
             engine=self._starter.describe(),
-            restarts=self._restarts,
+            restarts=self._restarts + _restarts_of(self._engine),
+            last_exit=self._last_exit,
             is_chat=self._card.is_chat,
             memory_bytes=memory_bytes,
+            planned_bytes=plan.memory_bytes if plan else None,
             why=plan.why if plan else (),
         )
+
+
+def _restarts_of(engine: RunningEngine | None) -> int:
+    return engine.restarts if isinstance(engine, TendedEngine) else 0
 
 
 def _failed(message: str) -> SandboxError:

@@ -21,7 +21,7 @@ from sandbox.facts import ModelCard
 from sandbox.home import Home, write_private
 from sandbox.plan import EnginePlan
 from sandbox.processes import Process
-from sandbox.steward.keeper import RunningEngine
+from sandbox.steward.starter import RunningEngine
 from sandbox.store import Store
 
 log = logging.getLogger(__name__)

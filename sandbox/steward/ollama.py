@@ -11,7 +11,7 @@ from sandbox.engine.ollama import register
 from sandbox.engine.protocol import Deadlines, EngineAddress
 from sandbox.facts import ModelCard
 from sandbox.plan import EnginePlan
-from sandbox.steward.keeper import RunningEngine
+from sandbox.steward.starter import RunningEngine
 from sandbox.store import Store
 
 

@@ -13,7 +13,8 @@ from sandbox import catalogue, plan
 from sandbox.engine.protocol import EngineAddress
 from sandbox.errors import BlobDamaged
 from sandbox.facts import Host
-from sandbox.steward.keeper import FIRST_BACKOFF_S, LONGEST_BACKOFF_S, Backoff, Keeper, RunningEngine
+from sandbox.steward.keeper import FIRST_BACKOFF_S, LONGEST_BACKOFF_S, Backoff, Keeper
+from sandbox.steward.starter import Condition, RunningEngine
 
 pytestmark = pytest.mark.anyio
 
@@ -45,6 +46,27 @@ class FakeRunning:
         return "out of memory"
 
 
+class FakeTended(FakeRunning):
+    """An engine of a cluster: it is as the test says, and comes back by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_as_asked_for, self.now, self.restarts = True, Condition("starting", "it loads the model"), 0
+
+    def is_alive(self) -> bool:
+        return self.is_as_asked_for
+
+    async def condition(self) -> Condition:
+        return self.now
+
+    async def stop(self) -> None:
+        self.was_stopped = True
+
+
+def starter_plan() -> plan.EnginePlan:
+    return plan.make(CARD, Host(cores=2, memory_bytes=8 << 30), plan.Limits())
+
+
 class FakeStarter:
     """Starts the engines it is given, one after the other; an error among them is raised."""
 
@@ -52,7 +74,7 @@ class FakeStarter:
         self.waiting, self.adopted, self.started = list(engines), adopted, 0
 
     def plan(self) -> plan.EnginePlan:
-        return plan.make(CARD, Host(cores=2, memory_bytes=1 << 30), plan.Limits())
+        return starter_plan()
 
     def describe(self) -> str:
         return "fake"
@@ -102,6 +124,7 @@ async def test_a_ready_engine_is_told_with_its_address() -> None:
     assert entry.address is not None
     assert entry.address.key == "k"
     assert (entry.row.restarts, entry.row.memory_bytes, entry.row.slots) == (0, 1000, 2)
+    assert entry.row.planned_bytes == starter_plan().memory_bytes
 
 
 async def test_a_dead_engine_comes_back_and_is_counted() -> None:
@@ -114,6 +137,7 @@ async def test_a_dead_engine_comes_back_and_is_counted() -> None:
         assert "out of memory" in keeper.entry().row.detail
         await until(keeper, "ready")
         assert keeper.entry().row.restarts == 1
+        assert keeper.entry().row.last_exit == "out of memory"
     assert first.was_stopped
 
 
@@ -145,6 +169,61 @@ async def test_an_engine_that_ends_while_starting_is_told_with_its_last_words() 
     async with kept(FakeStarter(engine), Sleeps()) as keeper:
         await until(keeper, "failed")
         assert "ended while starting; its last words: out of memory" in keeper.entry().row.detail
+
+
+async def test_an_engine_of_a_cluster_is_told_of_and_never_dropped_while_it_comes_back() -> None:
+    engine = FakeTended()
+    starter, sleeps = FakeStarter(engine), Sleeps()
+    async with kept(starter, sleeps) as keeper:
+        while keeper.entry().row.detail != "it loads the model":
+            await anyio.lowlevel.checkpoint()
+        engine.now = Condition("ready")
+        await until(keeper, "ready")
+        assert keeper.entry().address is not None
+        engine.now, engine.restarts = Condition("restarting", "out of memory, exit 137"), 3
+        await until(keeper, "restarting")
+        assert keeper.entry().address is None
+        assert (keeper.entry().row.detail, keeper.entry().row.restarts) == ("out of memory, exit 137", 3)
+        engine.now = Condition("ready")
+        await until(keeper, "ready")
+    assert (starter.started, engine.was_stopped) == (1, False)
+
+
+async def test_an_engine_of_a_cluster_that_stays_away_too_long_has_failed_and_may_still_come() -> None:
+    engine = FakeTended()
+    keeper = Keeper(CARD, FakeStarter(engine), start_timeout_s=0.01, sleep=Sleeps())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(keeper.keep)
+        with anyio.fail_after(5):
+            await until(keeper, "failed")
+            assert keeper.entry().row.detail == "not ready after 0 s: it loads the model"
+            engine.now = Condition("ready")
+            await until(keeper, "ready")
+        tasks.cancel_scope.cancel()
+
+
+async def test_an_engine_of_a_cluster_is_applied_anew_when_somebody_has_changed_it() -> None:
+    first, second = FakeTended(), FakeTended()
+    first.now, second.now, first.restarts = Condition("ready"), Condition("ready"), 2
+    starter = FakeStarter(first, second)
+    async with kept(starter, Sleeps()) as keeper:
+        await until(keeper, "ready")
+        first.is_as_asked_for = False
+        while starter.started < 2:
+            await anyio.lowlevel.checkpoint()
+        await until(keeper, "ready")
+        assert keeper.entry().row.restarts == 3  # two of the first one's own, and this one
+
+
+async def test_a_doubt_about_a_ready_engine_is_told_and_its_address_stays() -> None:
+    engine = FakeTended()
+    engine.now = Condition("ready")
+    async with kept(FakeStarter(engine), Sleeps()) as keeper:
+        await until(keeper, "ready")
+        engine.now = Condition("ready", "the cluster does not answer")
+        while not keeper.entry().row.detail:
+            await anyio.lowlevel.checkpoint()
+        assert keeper.entry().address is not None
 
 
 @given(st.lists(st.floats(0, 100), max_size=30))

@@ -1,0 +1,62 @@
+"""The API server, asked again while it is away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+import httpx2
+from lightkube import ApiError
+
+from sandbox.errors import ClusterFailed
+
+Answer = TypeVar("Answer")
+
+PATIENCE_S = 60.0
+"""How long it may stay away before that is an error: right after its node has started it does for a while."""
+PAUSE_S = 1.0
+NOT_NOW = frozenset({429, 500, 503, 504})
+GONE = 404
+
+
+async def patiently(
+    what: str,
+    call: Callable[[], Awaitable[Answer]],
+    *,
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    patience_s: float = PATIENCE_S,
+) -> Answer:
+    """Ask until there is an answer.
+
+    Args:
+        what: what is asked for, as the beginning of a message.
+
+    Raises:
+        ClusterFailed: it was refused, or nobody answered in time.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return await call()
+        except ApiError as error:
+            if error.status.code not in NOT_NOW or time.monotonic() >= deadline:
+                raise ClusterFailed(f"{what} was refused: {error.status.message}", hint="sandbox status") from error
+        except httpx2.HTTPError as error:
+            if time.monotonic() >= deadline:
+                why = str(error) or type(error).__name__
+                raise ClusterFailed(
+                    f"{what}: the cluster's API does not answer: {why}", hint="make up starts a stopped cluster"
+                ) from error
+        await sleep(PAUSE_S)
+
+
+async def or_none(call: Awaitable[Answer]) -> Answer | None:
+    """Wait for an object; nothing where there is none."""
+    try:
+        return await call
+    except ApiError as error:
+        if error.status.code != GONE:
+            raise
+        return None
