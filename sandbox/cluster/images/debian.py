@@ -65,7 +65,7 @@ def provide(docker: Docker, cache: Path, say: Say) -> str:
         ImageUnavailable: it can neither be made nor pulled on this machine.
         BuildFailed: making it failed; the message carries the end of what was said.
     """
-    with _lock(cache, ref()):
+    with lock(cache, ref()):
         if docker.image_id(ref()) is None:
             if _can_bootstrap(say):
                 _bootstrap(docker, say)
@@ -79,7 +79,7 @@ def python_base(docker: Docker, cache: Path, say: Say) -> str:
 
     For programs in Python that bring their packages along: the interpreter and its standard library, no pip.
     """
-    with _lock(cache, python_ref()):
+    with lock(cache, python_ref()):
         if docker.image_id(python_ref()) is None:
             base = provide(docker, cache, say)
             say("python base: installing the interpreter")
@@ -166,7 +166,7 @@ def _ask(argv: Sequence[str]) -> str:
     return commands.run(argv, hint="see that apt works") if shutil.which(argv[0]) else ""
 
 
-def _lock(cache: Path, name: str) -> FileLock:
+def lock(cache: Path, name: str) -> FileLock:
     """Let one process at a time make an image."""
     folder = cache / "builds"
     folder.mkdir(parents=True, exist_ok=True)

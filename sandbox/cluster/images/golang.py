@@ -41,6 +41,8 @@ class Programs:
     """Program name to package."""
     settings: tuple[str, ...] = ()
     """Variables set at link time, as ``package.variable=value``."""
+    system: str = "linux"
+    """Which system the programs run on, as Go names it."""
 
     @property
     def ldflags(self) -> str:
@@ -50,7 +52,8 @@ class Programs:
     def recipe(self) -> Recipe:
         """Name the build after everything that decides what comes out, the compiler's version excepted."""
         packages = [f"{program}={package}" for program, package in sorted(self.packages.items())]
-        return Recipe(self.name, (contents.key(contents.folder(self.folder)), architecture(), self.ldflags, *packages))
+        folder = contents.key(contents.folder(self.folder))
+        return Recipe(self.name, (folder, self.system, architecture(), self.ldflags, *packages))
 
 
 def architecture() -> str:
@@ -113,12 +116,25 @@ def build(programs: Programs, into: Path, say: Say) -> None:
                 go,
                 ["build", "-v", "-trimpath", "-ldflags", programs.ldflags, "-o", str(into / program), package],
                 scratch,
+                system=programs.system,
                 heard=_Counting(programs.name, say),
             )
 
 
-def module_folder(go: str, module: str, scratch: Path) -> Path:
-    """Fetch one module after its checksum has been verified, and say where its source lies."""
+def module_source(programs: Programs) -> Path:
+    """Fetch the module of a recipe, verify its checksum, and say where its source lies.
+
+    Raises:
+        BuildFailed: no Go, or a checksum that does not match.
+    """
+    go = find(programs.name)
+    with tempfile.TemporaryDirectory(prefix=f"sandbox-{programs.name}-") as scratch:
+        shutil.copytree(contents.folder(programs.folder), scratch, dirs_exist_ok=True)
+        return _download(go, programs.module, Path(scratch))
+
+
+def _download(go: str, module: str, scratch: Path) -> Path:
+    """Fetch the required module; go compares it with the ``go.sum`` in the folder."""
     said = _go(go, ["mod", "download", "-json", module], scratch)
     return Path(str(json.loads(said)["Dir"]))
 
@@ -133,9 +149,9 @@ def _pin(go: str, programs: Programs, scratch: Path) -> None:
     """Complete ``go.sum`` out of the verified module, resolve everything, and refuse what is not in it."""
     sums = scratch / "go.sum"
     committed = sums.read_text(encoding="utf-8")
-    carried = (module_folder(go, programs.module, scratch) / "go.sum").read_text(encoding="utf-8")
+    carried = (_download(go, programs.module, scratch) / "go.sum").read_text(encoding="utf-8")
     sums.write_text(committed + carried, encoding="utf-8")
-    _go(go, ["list", "-deps", *programs.packages.values()], scratch)
+    _go(go, ["list", "-deps", *programs.packages.values()], scratch, system=programs.system)
     if extra := unpinned(sums.read_text(encoding="utf-8"), committed, carried):
         raise BuildFailed(
             f"{programs.name} needs what no checksum is pinned for:\n" + "\n".join(extra[: commands.OUTPUT_LINES]),
@@ -143,10 +159,10 @@ def _pin(go: str, programs: Programs, scratch: Path) -> None:
         )
 
 
-def _go(go: str, arguments: Sequence[str], scratch: Path, heard: Say | None = None) -> str:
+def _go(go: str, arguments: Sequence[str], scratch: Path, *, system: str = "linux", heard: Say | None = None) -> str:
     environment = {
         "CGO_ENABLED": "0",
-        "GOOS": "linux",
+        "GOOS": system,
         "GOARCH": architecture(),
         "GOFLAGS": "-mod=mod -buildvcs=false",
         "GOWORK": "off",
