@@ -6,6 +6,8 @@ which digest, the settings, addresses, and whether ports and volumes are those o
 
 from __future__ import annotations
 
+import copy
+import functools
 import hashlib
 import ipaddress
 import json
@@ -14,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.cluster import recipes
+from sandbox.units import GIB, MIB
 
 Object = dict[str, Any]
 
@@ -56,8 +59,10 @@ class Filling:
     """Whether page and gateway are published on ports of the node; else inside the cluster only."""
     has_host_folders: bool = True
     """Whether models and state are folders of the node; else claims on the cluster's default storage."""
-    models_bytes: int = 32 * 1024**3
+    models_bytes: int = 32 * GIB
     """Size of the claim for models, where it is one on the cluster's default storage."""
+    engines_memory_bytes: int | None = None
+    """What the limits of all engines may add up to; unset leaves the figure in the files, for a laptop."""
 
 
 def objects(filling: Filling) -> list[Object]:
@@ -66,7 +71,7 @@ def objects(filling: Filling) -> list[Object]:
     Raises:
         ValueError: an image has no digest, or an address is none.
     """
-    found = recipes.objects("platform")
+    found = copy.deepcopy(_written())
     if not filling.has_host_folders:
         found = [each for each in found if each["kind"] != "PersistentVolume"]
     digest = settings_sha256({**_settings(found), **filling.settings})
@@ -91,12 +96,18 @@ def volumes_to_forget(volumes: Iterable[Object]) -> list[str]:
     A volume remembers the very claim that it was bound to, and takes no other, not even one of the same name: it
     stays ``Released`` after its namespace was deleted by hand. Deleting it leaves the folder as it is.
     """
-    ours = {each["metadata"]["name"] for each in recipes.objects("platform") if each["kind"] == "PersistentVolume"}
+    ours = {each["metadata"]["name"] for each in _written() if each["kind"] == "PersistentVolume"}
     return [
         each["metadata"]["name"]
         for each in volumes
         if each["metadata"]["name"] in ours and (each.get("status") or {}).get("phase") in {"Released", "Failed"}
     ]
+
+
+@functools.cache
+def _written() -> list[Object]:
+    """Read the files once: a third of a second, and `up` asks again and again."""
+    return recipes.objects("platform")
 
 
 def _settings(found: Iterable[Object]) -> dict[str, str]:
@@ -156,6 +167,8 @@ def _fill_service(given: Object, filling: Filling) -> None:
 def _fill_network_policy(given: Object, filling: Filling) -> None:
     if given["metadata"]["name"] == "steward-to-kubernetes":
         servers = sorted({(each.address, each.port) for each in filling.api_servers})
+        if not servers:
+            raise ValueError("the addresses of the API servers are not known: the steward could not work")
         ports = sorted({port for _, port in servers})
         given["spec"]["egress"] = [
             *(_way_to([address for address, at in servers if at == port], port) for port in ports),
@@ -198,10 +211,16 @@ def _fill_claim(given: Object, filling: Filling) -> None:
         spec["resources"]["requests"]["storage"] = str(filling.models_bytes)
 
 
+def _fill_quota(given: Object, filling: Filling) -> None:
+    if given["metadata"]["name"] == "models" and filling.engines_memory_bytes is not None:
+        given["spec"]["hard"]["limits.memory"] = f"{filling.engines_memory_bytes // MIB}Mi"
+
+
 _FILLED: Mapping[str, Callable[[Object, Filling], None]] = {
     "ConfigMap": _fill_config_map,
     "Deployment": _fill_deployment,
     "NetworkPolicy": _fill_network_policy,
     "PersistentVolumeClaim": _fill_claim,
+    "ResourceQuota": _fill_quota,
     "Service": _fill_service,
 }
