@@ -14,7 +14,7 @@ mirror was that day.
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from docker.errors import DockerException
@@ -45,7 +45,7 @@ def refs(cache: Path, *, accelerator: Accelerator = "cpu", pins: Pins = NO_PINS)
         ConfigError: the recipes or requirements are not there.
         ImageUnavailable: the engine asked for needs an image that is not pinned.
     """
-    return {image.name: image.ref for image in (engines.image(cache, accelerator, pins), *map(_app, SITE_OF))}
+    return {name: images[-1].ref for name, images in _chains(cache, accelerator, pins).items()}
 
 
 def ensure(
@@ -63,23 +63,31 @@ def ensure(
         BuildFailed: with the end of what was said; what was built before stays.
         ImageUnavailable: a base can neither be made nor pulled, or Docker runs on another kind of processor.
     """
-    known = refs(cache, accelerator=accelerator, pins=pins)
-    wanted = {name: known[name] for name in names}
-    missing = [name for name, ref in wanted.items() if docker.image_id(ref) is None]
+    known = _chains(cache, accelerator, pins)
+    chains = {name: known[name] for name in names}
+    missing = [chain for chain in chains.values() if docker.image_id(chain[-1].ref) is None]
     if missing:
         _check_machine(str(docker.client.info().get("Architecture", "")))
         (cache / "builds").mkdir(parents=True, exist_ok=True)
         with FileLock(cache / "builds" / "apps.lock"):
             clear(cache)
-            engine = engines.image(cache, accelerator, pins) if "engine" in missing else None
-            together.do([*_works(docker, cache, missing, engine)], say)
-    return wanted
+            together.do(_works(docker, cache, missing), say)
+    return {name: chain[-1].ref for name, chain in chains.items()}
 
 
-def _works(docker: Docker, cache: Path, missing: Sequence[str], engine: Image | None) -> Iterator[Work]:
-    """Make one piece of work of the engine, and one of each set of packages with the images that stand on it."""
+def _chains(cache: Path, accelerator: Accelerator, pins: Pins) -> dict[str, list[Image]]:
+    """List for each image the ones of ours that it stands on, and itself last."""
+    site_images = {name: _site(name) for name in SITE_OF.values()}
+    chains = {"engine": [engines.image(cache, accelerator, pins)]}
+    for name, site in SITE_OF.items():
+        chains[name] = [site_images[site], _app(name, site_images[site])]
+    return chains
 
-    def work_of(*images: Image) -> Work:
+
+def _works(docker: Docker, cache: Path, chains: Sequence[Sequence[Image]]) -> list[Work]:
+    """Make one piece of work of all images that stand on the same one: what they share is built once."""
+
+    def work_of(images: Sequence[Image]) -> Work:
         def work(say: Say) -> None:
             _have_base(docker, cache, images[0].base, say)
             for image in images:
@@ -87,11 +95,10 @@ def _works(docker: Docker, cache: Path, missing: Sequence[str], engine: Image | 
 
         return work
 
-    if engine is not None:
-        yield work_of(engine)
-    for site in dict.fromkeys(SITE_OF.values()):
-        if apps := [_app(name) for name in missing if SITE_OF.get(name) == site]:
-            yield work_of(_site(site), *apps)
+    by_first: dict[str, list[Image]] = {}
+    for chain in chains:
+        by_first.setdefault(chain[0].ref, []).extend(chain)
+    return [work_of(images) for images in by_first.values()]
 
 
 def _have_base(docker: Docker, cache: Path, base: str, say: Say) -> None:
@@ -121,7 +128,7 @@ def _site(name: str) -> Image:
     return Image(f"site-{name}", "site", debian.python_ref(), (wanted, machine, *sites.LEFT_OUT), fill)
 
 
-def _app(name: str) -> Image:
+def _app(name: str, site: Image) -> Image:
     """Name the image that holds our own code."""
     files_of_it = sources.of(name)
 
@@ -129,7 +136,7 @@ def _app(name: str) -> Image:
         del say
         sources.copy(files_of_it, files / CODE)
 
-    return Image(name, name, _site(SITE_OF[name]).ref, tuple(sources.parts(files_of_it)), fill)
+    return Image(name, name, site.ref, tuple(sources.parts(files_of_it)), fill)
 
 
 def _machine(name: str) -> str:

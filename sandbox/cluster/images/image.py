@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandbox.cluster.docker import Docker, Say
@@ -35,13 +35,13 @@ class Image:
     """Puts into the folder of files whatever the Dockerfile copies."""
     dockerfile: str = "Dockerfile"
     arguments: tuple[tuple[str, str], ...] = ()
+    ref: str = field(init=False)
+    """Its name, the same for the same content; read once, so that a file changed meanwhile changes no name."""
 
-    @property
-    def ref(self) -> str:
-        """Its name, the same for the same content."""
+    def __post_init__(self) -> None:
         given = [text for pair in self.arguments for text in pair]
         key = contents.key(self.base, contents.folder(self.recipe), self.dockerfile, *given, *self.inputs)
-        return f"docker.io/sandbox/{self.name}:{key}"
+        object.__setattr__(self, "ref", f"docker.io/sandbox/{self.name}:{key}")
 
     def build(self, docker: Docker, cache: Path, say: Say) -> None:
         """Build it unless it is there; its base has to be.
@@ -49,8 +49,7 @@ class Image:
         Raises:
             BuildFailed: with the end of what was said.
         """
-        ref = self.ref
-        if docker.image_id(ref) is not None:
+        if docker.image_id(self.ref) is not None:
             return
         with tempfile.TemporaryDirectory(prefix=f"{self.name}-", dir=scratch(cache)) as name:
             context = Path(name)
@@ -60,7 +59,7 @@ class Image:
             settle(context)
             say(f"{self.name}: building the image")
             arguments: Mapping[str, str] = {"BASE": self.base, **dict(self.arguments)}
-            docker.build(context, ref, arguments=arguments, say=_silent, dockerfile=self.dockerfile)
+            docker.build(context, self.ref, arguments=arguments, say=_silent, dockerfile=self.dockerfile)
 
 
 def scratch(cache: Path) -> Path:
