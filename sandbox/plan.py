@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sandbox.config import EngineSettings
@@ -207,6 +210,19 @@ def make(card: ModelCard, host: Host, limits: Limits, *, taken_bytes: int = 0) -
     )
     _check_fit(made, card, host, taken_bytes)
     return made
+
+
+def make_in_turn(cards: Sequence[ModelCard], card: ModelCard, host: Host, limits: Limits) -> EnginePlan:
+    """Decide how one of several models is served beside those before it: who is named first gets memory first.
+
+    Raises:
+        ContextTooLong, DoesNotFit: as ``make``.
+    """
+    taken_bytes = 0
+    for before in itertools.takewhile(lambda each: each.id != card.id, cards):
+        with contextlib.suppress(ContextTooLong, DoesNotFit):  # what cannot be served takes nothing
+            taken_bytes += make(before, host, limits, taken_bytes=taken_bytes).memory_bytes
+    return make(card, host, limits, taken_bytes=taken_bytes)
 
 
 def _check_fit(made: EnginePlan, card: ModelCard, host: Host, taken_bytes: int) -> None:

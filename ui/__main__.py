@@ -7,13 +7,15 @@ import sys
 
 import uvicorn
 
+from ui.guard import allowed_hosts
 from ui.server import build
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until asked to stop."""
     asked = _parser().parse_args(arguments)
-    app = build(api=asked.api.rstrip("/"), port=asked.port, extra_hosts=asked.allowed_host)
+    hosts = allowed_hosts(asked.public_port or asked.port, asked.allowed_host)
+    app = build(api=asked.api.rstrip("/"), port=asked.port, extra_hosts=hosts)
     # No access log: addresses can hold a one-time ticket.
     uvicorn.run(
         app,
@@ -32,6 +34,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ui", description="Serve the sandbox's page to this machine.")
     parser.add_argument("--port", type=int, default=8501, help="port to listen on (default: %(default)s)")
     parser.add_argument("--listen", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--public-port",
+        type=int,
+        help="port that browsers name, where it is another than the one listened on",
+    )
     parser.add_argument("--api", default="http://127.0.0.1:8502", help="address of the gateway (default: %(default)s)")
     parser.add_argument(
         "--allowed-host",

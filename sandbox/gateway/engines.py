@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -56,11 +56,46 @@ class Steward(Protocol):
         ...
 
 
-class HttpSteward:
-    """A steward reached over HTTP; where, and with which token, is in a file that only this user can read."""
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """Where the steward is reached, and the token that it asks for."""
 
-    def __init__(self, contact: Path) -> None:
-        self._contact = contact
+    url: str
+    token: str = field(repr=False)
+
+
+ReadContact = Callable[[], Awaitable[Contact]]
+"""Reads it anew at every call: the steward, or its token, may have been replaced since the last.
+
+Raises:
+    OSError, ValueError, KeyError: it cannot be read.
+"""
+
+
+def contact_file(path: Path) -> ReadContact:
+    """Read both from the file that a steward on this machine writes; only this user can read it."""
+
+    async def read() -> Contact:
+        told = json.loads(await anyio.Path(path).read_text(encoding="utf-8"))
+        return Contact(str(told["url"]), str(told["token"]))
+
+    return read
+
+
+def contact_at(url: str, token_file: Path) -> ReadContact:
+    """Take a known address, and read the token from a file."""
+
+    async def read() -> Contact:
+        return Contact(url, (await anyio.Path(token_file).read_text(encoding="utf-8")).strip())
+
+    return read
+
+
+class HttpSteward:
+    """A steward reached over HTTP."""
+
+    def __init__(self, read_contact: ReadContact) -> None:
+        self._read_contact = read_contact
         self._session: aiohttp.ClientSession | None = None
 
     async def fleet(self) -> Fleet:
@@ -79,9 +114,9 @@ class HttpSteward:
                 connector=aiohttp.TCPConnector(force_close=True),
             )
         try:
-            contact = json.loads(await anyio.Path(self._contact).read_text(encoding="utf-8"))
-            headers = {"Authorization": f"Bearer {contact['token']}"}
-            async with self._session.get(f"{contact['url']}{path}", headers=headers) as reply:
+            contact = await self._read_contact()
+            headers = {"Authorization": f"Bearer {contact.token}"}
+            async with self._session.get(f"{contact.url}{path}", headers=headers) as reply:
                 reply.raise_for_status()
                 return kind.model_validate_json(await reply.read())
         except (OSError, ValueError, KeyError, aiohttp.ClientError, TimeoutError) as error:

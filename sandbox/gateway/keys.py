@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sandbox.database import Database
-from sandbox.errors import NotFound, Unauthenticated
+from sandbox.errors import ConfigError, NotFound, Unauthenticated
 from sandbox.wire.console import IssuedKey, KeyRow, Ticket
 
 KeyKind = Literal["user", "session", "operator"]
@@ -67,7 +67,27 @@ class Keys:
         self, *, name: str, owner: str, kind: KeyKind = "user", lifetime_s: float | None = None
     ) -> IssuedKey:
         """Make a key; what is returned is the only copy of its secret."""
-        key_id, secret, now = secrets.token_hex(6), secrets.token_urlsafe(32), time.time()
+        key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+        return await self._put(key_id, secret, name=name, owner=owner, kind=kind, lifetime_s=lifetime_s)
+
+    async def admit(self, key: str, *, name: str, owner: str, kind: KeyKind) -> IssuedKey:
+        """Take a key that was made elsewhere.
+
+        Raises:
+            ConfigError: it is not of the form of our keys.
+        """
+        match = KEY.fullmatch(key)
+        if match is None:
+            raise ConfigError(
+                f"the {kind} key given is not of the form sb_<12 hexadecimal digits>_<43 characters of base64url>",
+                hint="make up gives the gateway one of its own",
+            )
+        return await self._put(match[1], match[2], name=name, owner=owner, kind=kind, lifetime_s=None)
+
+    async def _put(
+        self, key_id: str, secret: str, *, name: str, owner: str, kind: KeyKind, lifetime_s: float | None
+    ) -> IssuedKey:
+        now = time.time()
         expires_at = now + lifetime_s if lifetime_s is not None else None
 
         def job(db: sqlite3.Connection) -> None:

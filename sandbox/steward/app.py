@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pydantic import BaseModel
 from starlette.applications import Starlette
@@ -18,12 +18,12 @@ from sandbox.wire.observed import moment
 from sandbox.wire.openai import error_body
 
 
-def build(keepers: Sequence[Kept], token: str, lookout: Lookout) -> Starlette:
-    """Answer who knows the token."""
+def build(keepers: Sequence[Kept], read_token: Callable[[], str], lookout: Lookout) -> Starlette:
+    """Answer who knows the token, which is read at every question: another one may be in its file by then."""
 
     def check(request: Request) -> None:
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), token.encode()):
+        if not hmac.compare_digest(given.encode(), read_token().encode()):
             raise Unauthenticated("the steward's token is needed", hint="")
 
     async def fleet(request: Request) -> Response:

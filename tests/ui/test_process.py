@@ -22,7 +22,8 @@ DEADLINE_S = 60.0
 def page(tmp_path: Path) -> Generator[tuple[str, Path], None, None]:
     """A page whose gateway does not answer, and where its log goes."""
     port, log = free_port(), tmp_path / "page.log"
-    arguments = [sys.executable, "-m", "ui", "--port", str(port), "--api", f"http://127.0.0.1:{free_port()}"]
+    arguments = [sys.executable, "-m", "ui", "--port", str(port), "--public-port", "18501"]
+    arguments += ["--api", f"http://127.0.0.1:{free_port()}"]
     with log.open("w") as written:
         process = subprocess.Popen(arguments, cwd=ROOT, stdout=written, stderr=subprocess.STDOUT)
         try:
@@ -52,5 +53,6 @@ def test_the_page_starts_asks_for_sign_in_and_keeps_tickets_out_of_its_log(page:
         assert browser.get("/").headers["location"] == "/signin"
         assert browser.get("/signin", params={"ticket": "a-very-secret-ticket"}).status_code == 503
         assert browser.post("/signin", data={"key": "a-very-secret-key"}).status_code == 503
-        assert browser.get("/healthz", headers={"host": "evil.test"}).status_code == 403
+        for host, code in (("127.0.0.1:18501", 200), ("127.0.0.1:18502", 403), ("evil.test", 403)):
+            assert browser.get("/healthz", headers={"host": host}).status_code == code
     assert "very-secret" not in log.read_text()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,3 +117,16 @@ def test_the_machine_keeps_memory_for_itself(memory_gib: int, spared_gib: float)
 def test_an_accelerator_gets_every_layer(accelerator: str, layers: int) -> None:
     settings = EngineSettings.model_validate({"accelerator": accelerator})
     assert plan.make(CARD, HOST, plan.Limits.of(settings)).gpu_layers == layers
+
+
+def test_models_are_given_memory_in_turn_and_one_that_cannot_be_served_takes_none() -> None:
+    host, limits = Host(cores=2, memory_bytes=3 * GIB), plan.Limits(cache_ram_mib=256)  # 1.5 GiB for engines
+    first, second, third = (replace(CARD, id=name) for name in ("first", "second", "third"))
+    huge = replace(CARD, id="huge", size_bytes=100 * GIB)
+    cards = [first, huge, second, third]
+    assert plan.make_in_turn(cards, first, host, limits).model_id == "first"
+    with pytest.raises(DoesNotFit, match="huge needs 101"):
+        plan.make_in_turn(cards, huge, host, limits)
+    assert plan.make_in_turn(cards, second, host, limits).model_id == "second"
+    with pytest.raises(DoesNotFit, match=r"third needs .* go to other models"):
+        plan.make_in_turn(cards, third, host, limits)

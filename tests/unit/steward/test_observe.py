@@ -120,7 +120,7 @@ def test_what_is_gone_is_forgotten() -> None:
 
 async def asked(lookout: Lookout, path: str, token: str | None = TOKEN) -> httpx.Response:
     headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
-    transport = httpx.ASGITransport(app=build([], TOKEN, lookout))
+    transport = httpx.ASGITransport(app=build([], lambda: TOKEN, lookout))
     async with httpx.AsyncClient(transport=transport, base_url="http://steward") as client:
         return await client.get(path, headers=headers)
 
