@@ -128,6 +128,13 @@ CANARIES: tuple[tuple[str, dict[str, Any], str], ...] = (
 )
 
 
+def test_a_canary_gets_no_key(cluster_api: Client, room: dict[str, str]) -> None:
+    pod = canaries.pod("engine", [], reviewed(cluster_api)[0])
+    pod["spec"]["volumes"] = [{"name": "key", "secret": {"secretName": "engine-key"}}]
+    assert "volumes: key is no empty directory" in str(try_to_create(cluster_api, pod, "models"))
+    assert try_to_create(cluster_api, pod, room["open"]) is None
+
+
 @pytest.mark.parametrize(("change", "said"), [case[1:] for case in CANARIES], ids=[case[0] for case in CANARIES])
 def test_a_canary_is_refused(cluster_api: Client, room: dict[str, str], change: dict[str, Any], said: str) -> None:
     pod = canaries.pod("engine", [], reviewed(cluster_api)[0])

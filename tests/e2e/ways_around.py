@@ -155,6 +155,10 @@ def with_device(pod: Pod) -> None:
     engine(pod)["volumeDevices"] = [{"name": found, "devicePath": "/dev/model"}]
 
 
+def a_second_engine(pod: Pod) -> None:
+    pod["spec"]["containers"].append({**copy.deepcopy(engine(pod)), "name": "beside"})
+
+
 def labels(**values: str) -> Callable[[Pod], None]:
     return lambda pod: pod["metadata"]["labels"].update({f"app.kubernetes.io/{k}": v for k, v in values.items()})
 
@@ -228,6 +232,7 @@ IMAGES = (
     ),
 )
 CONTAINERS = (
+    WayAround("a second engine", a_second_engine, "containers: exactly one, named engine; found engine, beside"),
     WayAround("a second container", more_containers("containers", "beside"), "found engine, beside"),
     WayAround(
         "a container of another name", container(name="main"), "containers: exactly one, named engine; found main"
