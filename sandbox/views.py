@@ -115,7 +115,7 @@ def happening_cells(happening: Happening, now: float) -> dict[str, str]:
 def place_words(observed: Observed) -> str:
     """Say where it runs, and whether anybody enforces who may talk to whom there."""
     if observed.backend in ("", "local"):
-        return "Runs as processes of this machine. There are no network policies to enforce here."
+        return "Runs as processes of this machine, on its loopback alone. Isolation by network policies does not apply."
     place = "in the kind cluster of this machine"
     if observed.backend != "kind":
         place = f"in the cluster of the context {observed.backend.removeprefix('context:')}"

@@ -10,6 +10,7 @@ import streamlit
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 from streamlit import config
+from streamlit.runtime.pages_manager import PagesManager
 from streamlit.starlette import App
 
 from sandbox.client import Client
@@ -18,7 +19,7 @@ from ui.parts.connection import use_gateway
 from ui.signin import SignIn
 
 SCRIPT = Path(__file__).parent / "app.py"
-PAGES = frozenset({"/", "/status", "/keys"})
+PAGES = frozenset({"/", "/status", "/cluster", "/keys"})
 
 _LIGHT = {
     "primaryColor": "#0f766e",
@@ -76,6 +77,8 @@ def build(*, api: str, port: int, extra_hosts: Iterable[str] = ()) -> ASGIApp:
 def _configure(port: int, hosts: Iterable[str]) -> None:
     """Set every option that matters here, so that no file or variable of the caller can loosen one."""
     names = sorted({re.sub(r":\d+$", "", host).strip("[]") for host in hosts})
+    # Until the router has run once, Streamlit would run a file of the folder “pages” alone, without what it puts around
+    PagesManager.uses_pages_directory = False
     for name, value in {**_OPTIONS, "server.port": port, "server.allowedHosts": names}.items():
         config.set_option(name, value)
     for theme, colours in (("light", _LIGHT), ("dark", _DARK)):

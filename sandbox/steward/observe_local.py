@@ -112,20 +112,20 @@ def _run_of(name: str, started_at: float | None) -> str:
 
 
 def _between(before: Unit | None, after: Unit, now: float) -> list[Happening]:
-    """Say what must have happened to a process between two looks, in that order."""
+    """Say what must have happened to a process between two looks: the gravest of it."""
     if before is None:
         return []
 
     def happened(reason: str, message: str, *, is_warning: bool = False) -> Happening:
         return Happening(at=now, about=after.name, reason=reason, message=message, is_warning=is_warning)
 
-    told = []
+    is_new = after.started_at is not None and after.started_at != before.started_at
     if after.restarts > before.restarts and after.last_exit is not None:
-        told.append(happened("ended", after.last_exit.reason, is_warning=True))
-    elif after.phase != before.phase and after.phase in ("gone", "failed"):
-        told.append(happened(after.phase, after.detail, is_warning=True))
-    if after.started_at is not None and after.started_at != before.started_at:
-        told.append(happened("started", f"as a new {after.detail}" if after.is_ready else "as a new process"))
-    elif after.is_ready and not before.is_ready:
-        told.append(happened("ready", "it takes questions"))
-    return told
+        return [happened("restarted", after.last_exit.reason, is_warning=True)]
+    if after.phase != before.phase and after.phase in ("gone", "failed"):
+        return [happened(after.phase, after.detail, is_warning=True)]
+    if is_new:
+        return [happened("started", after.detail)]
+    if after.is_ready and not before.is_ready:
+        return [happened("ready", "it takes questions")]
+    return []

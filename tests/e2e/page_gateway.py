@@ -39,6 +39,7 @@ class ScriptedGateway:
             Route(base + "/sessions", self._session, methods=["POST"]),
             Route(base + "/sessions/current", self._nothing, methods=["DELETE"]),
             Route(base + "/status", self._status),
+            Route(base + "/cluster", self._cluster),
             Route(base + "/models", self._models),
             Route(base + "/keys", self._keys, methods=["GET", "POST"]),
             Route(base + "/keys/{key_id}", self._revoke, methods=["DELETE"]),
@@ -74,6 +75,10 @@ class ScriptedGateway:
 
     async def _status(self, request: Request) -> Response:
         return self._checked(request) or _json(self.console.status())
+
+    async def _cluster(self, request: Request) -> Response:
+        told = self.console.cluster(float(request.query_params["since"]))
+        return self._checked(request) or Response(told.model_dump_json(), media_type="application/json")
 
     async def _models(self, request: Request) -> Response:
         rows = [row.model_dump(mode="json") for row in self.console.models()]

@@ -6,7 +6,8 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
+from streamlit.runtime.pages_manager import PagesManager
+from streamlit.testing.v1 import AppTest, app_test
 
 from tests.ui.fake_console import FakeConsole
 from ui.parts import connection
@@ -21,6 +22,16 @@ def console() -> Generator[FakeConsole, None, None]:
     connection.use_console(lambda key: fake)
     yield fake
     connection.use_console(lambda key: FakeConsole())
+
+
+class RouterOnly(PagesManager):
+    """Leaves every run to the router, as the server does; AppTest would run a file of the folder “pages” alone."""
+
+
+@pytest.fixture(autouse=True)
+def _routed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PagesManager, "uses_pages_directory", False)
+    monkeypatch.setattr(app_test, "PagesManager", RouterOnly)  # it sets the flag back on whatever has this name
 
 
 @pytest.fixture

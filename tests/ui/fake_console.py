@@ -8,6 +8,7 @@ from itertools import count
 
 from sandbox.errors import NotFound, SandboxError
 from sandbox.wire import console as wire
+from sandbox.wire.observed import Exit, Happening, ModelFigures, Observed, Sample, Unit, UnitFigures
 
 Answer = Callable[[str], list[str]]
 
@@ -28,6 +29,46 @@ MODEL = wire.ModelRow(
 )
 STATS = wire.AnswerStats(prompt_tokens=12, completion_tokens=34, first_token_s=0.21, tokens_per_s=17.5, duration_s=2.1)
 
+MIB = 1024 * 1024
+NOW = 1_700_000_000.0
+UNITS = (
+    Unit(
+        kind="pod", namespace="sandbox", name="gateway-7d4", component="gateway", phase="running", is_ready=True,
+        node="node-1", started_at=NOW - 600, image="sandbox/gateway@sha256:ab", memory_bytes=60 * MIB,
+        memory_limit_bytes=256 * MIB, cpu_cores=0.02,
+    ),
+    Unit(
+        kind="pod", namespace="models", name="engine-tiny-model-5c9", component="engine", model=MODEL.id,
+        phase="running", is_ready=True, restarts=3, node="node-1", started_at=NOW - 180,
+        last_exit=Exit(reason="OOMKilled", code=137, at=NOW - 180), image="sandbox/engine@sha256:cd",
+        memory_bytes=210 * MIB, memory_limit_bytes=420 * MIB, cpu_cores=0.8, cpu_planned=1.0,
+    ),
+)  # fmt: skip
+HAPPENINGS = (
+    Happening(
+        at=NOW - 180, about="engine-tiny-model-5c9", reason="BackOff", message="Back-off restarting failed container",
+        count=4, is_warning=True,
+    ),
+)  # fmt: skip
+
+
+def history(n_samples: int = 20) -> tuple[Sample, ...]:
+    """Figures of the last minutes, as steward and gateway sample them by turns."""
+    samples: list[Sample] = []
+    for number in range(n_samples):
+        at = NOW - 5.0 * (n_samples - number)
+        used = UnitFigures(model=MODEL.id, memory_bytes=(200 + number) * MIB, cpu_cores=0.5)
+        samples.append(Sample(at=at, units={"engine-tiny-model-5c9": used}))
+        flow = ModelFigures(running=2, queued=number % 3, slots=2, tokens_per_s=40.0 + number)
+        samples.append(Sample(at=at + 2, models={MODEL.id: flow}))
+    return tuple(samples)
+
+
+OBSERVED = Observed(
+    backend="kind", isolation="enforced by the sandbox's policy agent", looked_at=NOW, units=UNITS,
+    happenings=HAPPENINGS, history=history(),
+)  # fmt: skip
+
 
 def echo(question: str) -> list[str]:
     """Answer with the question, in two pieces."""
@@ -40,6 +81,8 @@ class FakeConsole:
     def __init__(self, answer: Answer = echo) -> None:
         self.calls: list[tuple[str, object]] = []
         self.rows = [MODEL]
+        self.isolation = ""
+        self.observed = OBSERVED
         self.key_rows: list[wire.KeyRow] = []
         self.kept: dict[str, wire.Chat] = {}
         self.answer = answer
@@ -55,8 +98,13 @@ class FakeConsole:
         self._told("status", None)
         return wire.Status(
             version="0.1.0", backend="local", page="http://127.0.0.1:8501", api="http://127.0.0.1:8502/v1",
-            models=tuple(self.rows), records=1234, uptime_s=4000.0,
+            models=tuple(self.rows), records=1234, uptime_s=4000.0, isolation=self.isolation,
         )  # fmt: skip
+
+    def cluster(self, since: float = 0.0) -> Observed:
+        self._told("cluster", since)
+        told = tuple(sample for sample in self.observed.history if sample.at > since)
+        return self.observed.model_copy(update={"history": told})
 
     def models(self) -> list[wire.ModelRow]:
         self._told("models", None)

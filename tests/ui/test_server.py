@@ -13,11 +13,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from streamlit import config
+from streamlit.runtime.pages_manager import PagesManager
 
 from sandbox.errors import NotRunning, SandboxError, Unauthenticated
 from sandbox.wire.console import IssuedKey
 from ui.guard import COOKIE, Guard, allowed_hosts
-from ui.server import PAGES, document
+from ui.server import PAGES, SCRIPT, build, document
 from ui.signin import SignIn
 
 SESSION = "a-session-key-that-looks-like-one"
@@ -288,3 +290,15 @@ def opens(browser: TestClient, headers: dict[str, str]) -> bool:
             return bool(stream.receive_text() == "data")
     except WebSocketDisconnect:
         return False
+
+
+def test_every_page_has_its_address() -> None:
+    pages = {path.stem for path in (SCRIPT.parent / "pages").glob("*.py")}
+    assert {"/", *(f"/{name}" for name in pages - {"chat"})} == PAGES
+
+
+def test_no_page_is_ever_run_without_the_router_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PagesManager, "uses_pages_directory", None)  # as in a fresh process
+    monkeypatch.setattr(config, "set_option", lambda *_: None)
+    build(api="http://127.0.0.1:8502", port=8501)
+    assert PagesManager.uses_pages_directory is False

@@ -111,7 +111,11 @@ def test_a_happening_is_a_row_of_words() -> None:
 @pytest.mark.parametrize(
     ("backend", "isolation", "words"),
     [
-        ("local", "", "processes of this machine. There are no network policies"),
+        (
+            "local",
+            "",
+            "processes of this machine, on its loopback alone. Isolation by network policies does not apply.",
+        ),
         ("kind", "enforced by the policy agent", "kind cluster of this machine. Isolation of the network: enforced by"),
         ("context:work", "unproved: no answer", "the context work. Isolation of the network: unproved: no answer."),
         ("kind", "", "nobody has said whether it is enforced"),

@@ -11,6 +11,7 @@ import streamlit as st
 from sandbox import errors
 from sandbox.client import Client
 from sandbox.wire import console as wire
+from sandbox.wire.observed import Observed
 from ui.guard import COOKIE
 
 MAX_CLIENTS = 32
@@ -21,6 +22,10 @@ class Console(Protocol):
 
     def status(self) -> wire.Status:
         """Say how the whole sandbox is."""
+        ...
+
+    def cluster(self, since: float = 0.0) -> Observed:
+        """Say how every pod or process runs, and what was sampled after a moment."""
         ...
 
     def models(self) -> list[wire.ModelRow]:

@@ -100,7 +100,7 @@ async def test_a_restart_is_told_with_its_reason_and_stays_known(observer: Local
     keeper.change(restarts=1, last_exit="it ended by itself; its last words: out of memory")
     sight = await observer.look()
     (happening,) = sight.happenings
-    assert (happening.about, happening.reason, happening.is_warning) == (MODEL, "ended", True)
+    assert (happening.about, happening.reason, happening.is_warning) == (MODEL, "restarted", True)
     assert "out of memory" in happening.message
     engine = (await seen(observer))[MODEL]
     assert engine.last_exit is not None
