@@ -6,19 +6,16 @@ import sys
 import traceback
 import webbrowser
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
 
 from sandbox import __version__
-from sandbox.cli import chat, keys, models, show
-from sandbox.errors import NotRunning, SandboxError
-from sandbox.lifecycle import doctor as doctors
+from sandbox.cli import chat, keys, looking, models, show
+from sandbox.errors import SandboxError
 from sandbox.lifecycle import up as lifecycle
 from sandbox.lifecycle.up import Running
-from sandbox.processes import tail
-from sandbox.views import model_cells
 from sandbox.wiring import host
 
 INTERRUPTED = 130
@@ -72,7 +69,7 @@ def up(
         return
     running = lifecycle.up(world, show.TerminalReporter())
     if json:
-        show.as_json(_object(running))
+        show.as_json(looking.as_object(running))
         return
     _tell(running)
     if world.settings.page.open and running.signin and sys.stdout.isatty() and _has_desktop():
@@ -99,74 +96,15 @@ def _has_desktop() -> bool:
         return False
 
 
-def _object(running: Running) -> dict[str, Any]:
-    told: dict[str, Any] = {
-        "backend": running.backend,
-        "page": running.page,
-        "api": running.api,
-        "models": [{"id": row.id, "state": row.state, "detail": row.detail} for row in running.models],
-        "running": running.is_running,
-        "processes": running.processes,
-    }
-    optional = {"signin": running.signin, "key": running.key, "problem": running.problem}
-    return told | {name: value for name, value in optional.items() if value is not None}
-
-
 @app.command()
 def down() -> None:
     """Stop everything. Chats, keys, models and the record stay."""
     lifecycle.down(host().world, show.TerminalReporter())
 
 
-@app.command()
-def status(json: Json = False) -> None:
-    """Say how the sandbox is. Exits with 4 when it is not running."""
-    running = lifecycle.status(host().world)
-    if json:
-        show.as_json(_object(running))
-    else:
-        for name, runs in running.processes.items():
-            show.line(f"{name:8} {'runs' if runs else 'does not run'}")
-        show.line(f"page     {running.page}")
-        show.line(f"API      {running.api}")
-        show.table([model_cells(row) for row in running.models])
-        for row in running.models:
-            if row.detail:
-                show.warning(f"{row.id}: {row.detail}")
-    if not running.is_running:
-        if not json:
-            raise NotRunning(running.problem or "a process of it is missing", hint="start it: make up")
-        raise typer.Exit(NotRunning.exit_code)
-
-
-@app.command()
-def doctor(json: Json = False) -> None:
-    """Check what must hold before the sandbox can run here."""
-    findings = doctors.examine(host().world.settings)
-    if json:
-        show.as_json({"findings": [asdict(finding) for finding in findings]})
-    else:
-        for finding in findings:
-            show.line(f"{'✓' if finding.is_good else '✗'} {finding.name}: {finding.detail}")
-            if finding.hint:
-                show.line(f"    {finding.hint}")
-    if not all(finding.is_good for finding in findings):
-        raise typer.Exit(2)
-
-
-@app.command()
-def logs(
-    name: Annotated[str, typer.Argument(help="gateway, steward, page, or a model's id.")] = "gateway",
-    lines: Annotated[int, typer.Option(min=1, max=100_000, help="How many of the last lines.")] = 50,
-) -> None:
-    """Show the end of a log."""
-    world = host().world
-    known = {found.stem.removeprefix("engine-"): found for found in sorted(world.home.logs.glob("*.log"))}
-    if name not in known:
-        there = ", ".join(known) or "none yet"
-        raise NotRunning(f"there is no log of {name!r}; there are: {there}", hint="sandbox logs gateway")
-    for text in tail(known[name], lines):
-        show.line(text)
+app.command("status")(looking.status)
+app.command("doctor")(looking.doctor)
+app.command("logs")(looking.logs)
 
 
 @config_app.command("show")
