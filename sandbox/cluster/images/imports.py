@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -29,7 +30,8 @@ def reached(root: Path, entries: Iterable[str], package: str) -> dict[str, Path]
         if name.split(".")[0] == package:
             found[name] = file
         waiting.extend(_parents(name))
-        waiting.extend(_imported(file, name if file.name == "__init__.py" else name.rpartition(".")[0]))
+        package_of_it = name if file.name == "__init__.py" else name.rpartition(".")[0]
+        waiting.extend(_imported(file, package_of_it, file.stat().st_mtime_ns))
     return dict(sorted(found.items()))
 
 
@@ -48,14 +50,21 @@ def _parents(name: str) -> Iterator[str]:
         yield name
 
 
-def _imported(file: Path, package: str) -> Iterator[str]:
-    """Name whatever a file imports; of ``from a import b`` both ``a`` and ``a.b``, as either may be the module."""
+@functools.lru_cache(maxsize=1024)
+def _imported(file: Path, package: str, changed_ns: int) -> tuple[str, ...]:
+    """Name whatever a file imports; of ``from a import b`` both ``a`` and ``a.b``, as either may be the module.
+
+    Args:
+        changed_ns: when the file was last changed, so that one is read again only then.
+    """
+    del changed_ns
+    found: list[str] = []
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), filename=str(file))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             parts = package.split(".")
             above = parts[: len(parts) - node.level + 1] if node.level else []
             module = ".".join([*above, *([node.module] if node.module else [])])
-            yield module
-            yield from (f"{module}.{alias.name}" for alias in node.names)
+            found += [module, *(f"{module}.{alias.name}" for alias in node.names)]
+    return tuple(found)
