@@ -17,6 +17,7 @@ from sandbox.engine.protocol import EngineAddress
 from sandbox.plan import EnginePlan
 from sandbox.steward import conditions
 from sandbox.steward.asking import or_none
+from sandbox.steward.conditions import Hints
 from sandbox.steward.pods import EnginePods
 from sandbox.steward.starter import Condition
 
@@ -64,7 +65,7 @@ class ClusterEngine:
         self._condition = Condition("starting")
         self._was_ready = False
         self._fault = ""
-        self._hint = ""
+        self._hints = Hints()
         self._last_end = ""
         self._restarts_of_pod: dict[str, int] = {}
 
@@ -77,6 +78,11 @@ class ClusterEngine:
     def restarts(self) -> int:
         """Containers started again, and pods put in the place of others."""
         return sum(self._restarts_of_pod.values()) + max(0, len(self._restarts_of_pod) - 1)
+
+    @property
+    def last_exit(self) -> str:
+        """How it ended last; empty while it has not."""
+        return self._last_end
 
     def is_alive(self) -> bool:
         """Say whether its objects are still what was applied."""
@@ -107,7 +113,7 @@ class ClusterEngine:
         for pod in pods:
             self._restarts_of_pod[_uid_of(pod)] = conditions.restarts_of([pod])
         self._last_end = conditions.last_end_of(pods, self._plan) or self._last_end
-        self._condition = conditions.condition_of(pods, self._plan, was_ready=self._was_ready, hint=self._hint)
+        self._condition = conditions.condition_of(pods, self._plan, was_ready=self._was_ready, hints=self._hints)
         self._was_ready = self._was_ready or self._condition.state == "ready"
         return self._condition
 
@@ -121,25 +127,24 @@ class ClusterEngine:
             deployment = await or_none(self._client.get(Deployment, name, namespace=namespace))
             service = await or_none(self._client.get(Service, name, namespace=namespace))
             self._fault = _fault_of(self._applied, deployment, service)
-            self._hint = "" if self._condition.state == "ready" else await self._find_hint(deployment)
+            self._hints = Hints() if self._condition.state == "ready" else await self._find_hints(deployment)
         except (ApiError, httpx2.HTTPError):
             pass  # the watch meets the same trouble, and it is told from there
         self._checked_at = self._clock()
 
-    async def _find_hint(self, deployment: Deployment | None) -> str:
-        """Find what only others tell: why no pod can be made, or the last warning about the one that is not ready."""
+    async def _find_hints(self, deployment: Deployment | None) -> Hints:
         for condition in (deployment and deployment.status and deployment.status.conditions) or []:
             if condition.type == "ReplicaFailure" and condition.status == "True":
-                return condition.message or ""
+                return Hints(no_pod=condition.message or "")
         pods = self._pods.of(self._applied.model_id, SPEC, self._applied.spec)
         if not pods:
-            return ""
+            return Hints()
         events = self._client.list(
             Event,
             namespace=self._applied.namespace,
             fields={"involvedObject.name": name_of(conditions.newest(pods)), "type": "Warning"},
         )
-        return _last_of([event async for event in events])
+        return Hints(warning=_last_of([event async for event in events]))
 
 
 def annotation_of(deployment: Deployment) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from lightkube.models.core_v1 import ContainerState, ContainerStatus
 from lightkube.resources.core_v1 import Pod
 
-from sandbox.cluster.evidence import OUT_OF_MEMORY, is_ready, statuses, told_end
+from sandbox.cluster.evidence import OUT_OF_MEMORY, is_ready, statuses
 from sandbox.plan import EnginePlan
 from sandbox.steward.starter import Condition
 from sandbox.units import show_bytes
@@ -16,28 +18,42 @@ from sandbox.wire.console import ModelState
 NO_IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"})
 NO_CONTAINER = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 TRIED_AGAIN = "CrashLoopBackOff"
+PAUSE = re.compile(r"back-off (?:(\d+)m)?(?:(\d+)s)?")
+PATIENCE_S = 20
+"""A pause between tries up to this long is no failure yet: a question waits as long in the gateway."""
+ON_THE_WAY = "its pod is on the way"
 LAST_LINES = 3
 MOST_CHARS = 400
 
 
-def condition_of(pods: Sequence[Pod], plan: EnginePlan, *, was_ready: bool, hint: str = "") -> Condition:
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What only others tell."""
+
+    no_pod: str = ""
+    """Why no pod can be made, from the Deployment."""
+    warning: str = ""
+    """The last warning about the pod, from its events."""
+
+
+def condition_of(pods: Sequence[Pod], plan: EnginePlan, *, was_ready: bool, hints: Hints | None = None) -> Condition:
     """Say how an engine is.
 
     Args:
         pods: those made for its present specification, in any order, those on their way out included.
         was_ready: whether it has been ready before, so that it is coming back.
-        hint: what else is known where the pod itself says nothing: an event, or why no pod can be made.
     """
+    hints = hints or Hints()
     coming: ModelState = "restarting" if was_ready or restarts_of(pods) else "starting"
     staying = [pod for pod in pods if pod.metadata and pod.metadata.deletionTimestamp is None]
     if not staying:
-        return (
-            Condition("failed", f"no pod can be made: {hint}") if hint else Condition(coming, "its pod is on the way")
-        )
+        if hints.no_pod:
+            return Condition("failed", f"no pod can be made: {hints.no_pod}")
+        return Condition(coming, ON_THE_WAY)
     pod = newest(staying)
     if is_ready(pod):
         return Condition("ready")
-    return _failure_of(pod, plan) or Condition(coming, _progress_of(pod, plan) or hint or "its pod is on the way")
+    return _failure_of(pod, plan) or Condition(coming, _progress_of(pod, plan) or hints.warning or ON_THE_WAY)
 
 
 def newest(pods: Sequence[Pod]) -> Pod:
@@ -79,7 +95,7 @@ def _failure_of(pod: Pod, plan: EnginePlan) -> Condition | None:
         if status.name == "verify" and end is not None:
             mend = f"sandbox models fetch {plan.model_id} --replace"
             return Condition("failed", f"the model's file is not the reviewed one: {_told_end(end, plan)}; {mend}")
-        if reason == TRIED_AGAIN and end is not None:
+        if reason == TRIED_AGAIN and end is not None and _pause_s(message) > PATIENCE_S:
             return Condition("failed", f"{_told_end(end, plan)}; it is tried again, each time later")
     return None
 
@@ -93,7 +109,7 @@ def _progress_of(pod: Pod, plan: EnginePlan) -> str:
     if engine is not None and (end := _end_of(engine)) is not None:
         return f"{_told_end(end, plan)}; it is started again"
     if engine is not None and engine.state and engine.state.running:
-        return "its health does not answer" if engine.started else "it loads the model"
+        return "it runs, and its health does not answer yet" if engine.started else "it loads the model"
     verify = status_of.get("verify")
     return "the model's file is being verified" if verify and verify.state and verify.state.running else ""
 
@@ -110,8 +126,15 @@ def _told_end(state: ContainerState, plan: EnginePlan) -> str:
     ended = state.terminated
     if ended is None:
         return "it runs"
-    told = " | ".join(told_end(state).strip().splitlines()[-LAST_LINES:])[-MOST_CHARS:]
     if ended.reason == OUT_OF_MEMORY:
         limit, parts = show_bytes(plan.memory_bytes), plan.memory.told()
         return f"out of memory, exit {ended.exitCode}: its limit is {limit}, as planned ({parts})"
-    return told
+    said = " | ".join((ended.message or "").strip().splitlines()[-LAST_LINES:])[-MOST_CHARS:]
+    told = "it was told to end" if ended.exitCode == 0 else f"{ended.reason or 'it ended'}, exit {ended.exitCode}"
+    return f"{told}, having said: {said}" if said else told
+
+
+def _pause_s(message: str) -> int:
+    """Read how long the node waits before the next try: ``back-off 1m20s restarting failed container``."""
+    found = PAUSE.search(message)
+    return int(found[1] or 0) * 60 + int(found[2] or 0) if found else 0

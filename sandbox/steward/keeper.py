@@ -122,7 +122,7 @@ class Keeper:
                 condition = Condition("failed", f"{late}: {condition.detail}" if condition.detail else late)
             if (condition.state, condition.detail) != (self._state, self._detail):
                 self._tell(condition.state, condition.detail)
-            self._last_exit = engine.last_words() if engine.restarts else self._last_exit
+            self._last_exit = engine.last_exit or self._last_exit
             await self._sleep(POLL_S)
         self._tell("restarting", f"it is not in the cluster as it should be: {engine.last_words()}; applying it anew")
 

@@ -57,6 +57,11 @@ class TendedEngine(RunningEngine, Protocol):
         """How often it has been started again."""
         ...
 
+    @property
+    def last_exit(self) -> str:
+        """How it ended before that; empty while it has not."""
+        ...
+
     def is_alive(self) -> bool:
         """Say whether it is still what was asked for; whether it runs at the moment is its condition."""
         ...

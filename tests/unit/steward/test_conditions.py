@@ -9,7 +9,7 @@ from lightkube.resources.core_v1 import Pod
 
 from sandbox import catalogue, plan
 from sandbox.facts import Host
-from sandbox.steward.conditions import condition_of, last_end_of, restarts_of
+from sandbox.steward.conditions import Hints, condition_of, last_end_of, restarts_of
 from sandbox.units import GIB
 from tests.fake_kubernetes import container, ended, ready_status, unready_status
 
@@ -56,7 +56,7 @@ FOREIGN = ended(1, message="/models/sha256-ab: FAILED\nsha256sum: WARNING: 1 com
         pytest.param(
             unready_status(waiting("PodInitializing"), verify=FOREIGN),
             "failed",
-            "not the reviewed one: Error, exit 1: /models/sha256-ab: FAILED | sha256sum: WARNING",
+            "not the reviewed one: Error, exit 1, having said: /models/sha256-ab: FAILED | sha256sum: WARNING",
             id="another file",
         ),
         pytest.param(unready_status(RUNNING), "starting", "it loads the model", id="loading"),
@@ -75,7 +75,7 @@ FOREIGN = ended(1, message="/models/sha256-ab: FAILED\nsha256sum: WARNING: 1 com
         pytest.param(
             unready_status(SAID),
             "starting",
-            "exit 1: loading | segmentation fault; it is started again",
+            "Error, exit 1, having said: loading | segmentation fault; it is started again",
             id="just ended",
         ),
         pytest.param(
@@ -85,7 +85,13 @@ FOREIGN = ended(1, message="/models/sha256-ab: FAILED\nsha256sum: WARNING: 1 com
             id="running again",
         ),
         pytest.param(
-            unready_status(waiting("CrashLoopBackOff", "back-off 20s"), last=SAID, restarts=4),
+            unready_status(waiting("CrashLoopBackOff", "back-off 10s restarting failed"), last=SAID, restarts=1),
+            "restarting",
+            "segmentation fault; it is started again",
+            id="a short pause",
+        ),
+        pytest.param(
+            unready_status(waiting("CrashLoopBackOff", "back-off 1m20s restarting failed"), last=SAID, restarts=4),
             "failed",
             "segmentation fault; it is tried again, each time later",
             id="ends again and again",
@@ -130,16 +136,15 @@ def test_the_newest_pod_is_what_counts() -> None:
 
 
 def test_why_no_pod_can_be_made_is_told() -> None:
-    told = condition_of([], PLAN, was_ready=False, hint='pods "x" is forbidden: models: not reviewed')
+    told = condition_of([], PLAN, was_ready=False, hints=Hints(no_pod='pods "x" is forbidden: models: not reviewed'))
     assert (told.state, told.detail) == ("failed", 'no pod can be made: pods "x" is forbidden: models: not reviewed')
 
 
 def test_an_event_is_told_where_the_pod_says_nothing() -> None:
     stuck = unready_status(waiting("ContainerCreating"))
-    assert (
-        condition_of([pod(stuck)], PLAN, was_ready=False, hint="FailedMount: no claim").detail
-        == "FailedMount: no claim"
-    )
+    hints = Hints(warning="FailedMount: no claim")
+    assert condition_of([pod(stuck)], PLAN, was_ready=False, hints=hints).detail == "FailedMount: no claim"
+    assert condition_of([], PLAN, was_ready=False, hints=hints).state == "starting"
 
 
 def test_restarts_and_the_last_end_are_read_from_the_pods() -> None:

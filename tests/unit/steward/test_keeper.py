@@ -51,7 +51,8 @@ class FakeTended(FakeRunning):
 
     def __init__(self) -> None:
         super().__init__()
-        self.is_as_asked_for, self.now, self.restarts = True, Condition("starting", "it loads the model"), 0
+        self.is_as_asked_for, self.now = True, Condition("starting", "it loads the model")
+        self.restarts, self.last_exit = 0, ""
 
     def is_alive(self) -> bool:
         return self.is_as_asked_for
@@ -181,11 +182,13 @@ async def test_an_engine_of_a_cluster_is_told_of_and_never_dropped_while_it_come
         await until(keeper, "ready")
         assert keeper.entry().address is not None
         engine.now, engine.restarts = Condition("restarting", "out of memory, exit 137"), 3
+        engine.last_exit = "out of memory"
         await until(keeper, "restarting")
         assert keeper.entry().address is None
         assert (keeper.entry().row.detail, keeper.entry().row.restarts) == ("out of memory, exit 137", 3)
         engine.now = Condition("ready")
         await until(keeper, "ready")
+        assert keeper.entry().row.last_exit == "out of memory"
     assert (starter.started, engine.was_stopped) == (1, False)
 
 
