@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 FRESH_S = 1.0
 """How long what the steward told is taken as still so."""
+PATIENCE_S = 2.0
+"""How long a steward may take to answer: whoever looks at a sandbox that is not well must not wait for it."""
 
 
 class Watch:
@@ -29,15 +31,20 @@ class Watch:
         *,
         backend: str,
         isolation: str,
+        patience_s: float = PATIENCE_S,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self._engines = engines
         self._metrics = metrics
+        self._patience_s = patience_s
         self._now = now
         self._sleep = sleep
+        self._slots: dict[str, int] = {}
+        """Of every served model, as last known."""
         self._told = Observed(backend=backend, isolation=isolation)
         self._asked_at = 0.0
+        self._is_away = False
         self._steward_until = 0.0
         """The moment of the newest sample that the steward gave, by its clock."""
         self._tokens: dict[str, int] = {}
@@ -53,8 +60,10 @@ class Watch:
 
     async def sample(self) -> None:
         """Note the flow of this moment, and what the steward sees."""
-        rows, now = await self._engines.rows(), self._now()
-        models = {row.id: self._figures(row.id, row.slots, now - self._sampled_at) for row in rows}
+        with anyio.move_on_after(self._patience_s):
+            self._slots = {row.id: row.slots for row in await self._engines.rows()}
+        now = self._now()
+        models = {model: self._figures(model, slots, now - self._sampled_at) for model, slots in self._slots.items()}
         self._sampled_at = now
         if models:
             self._history.add([Sample(at=now, models=models)])
@@ -62,7 +71,8 @@ class Watch:
 
     async def observed(self, since: float) -> Observed:
         """Tell how everything runs, and the samples after a moment; with the steward away, as last known."""
-        await self._ask()
+        if not self._is_away:  # one that is away is asked again by the next sample, not by everybody who looks
+            await self._ask()
         return self._told.model_copy(update={"history": self._history.since(since)})
 
     def _figures(self, model: str, slots: int, span_s: float) -> ModelFigures:
@@ -83,15 +93,23 @@ class Watch:
             if self._now() - self._asked_at < FRESH_S:
                 return
             self._asked_at = self._now()
-            kept = {"backend": self._told.backend, "isolation": self._told.isolation, "history": ()}
+            told, why = None, f"the steward does not answer within {self._patience_s:.3g} s"
             try:
-                told = await self._engines.observed(self._steward_until)
+                with anyio.move_on_after(self._patience_s):
+                    told = await self._engines.observed(self._steward_until)
             except NotRunning as error:
-                away = (f"{error.message}; this is how it was when it last did",)
-                if self._told.problems != away:
-                    log.warning("%s", away[0])
-                self._told = self._told.model_copy(update={"problems": away})
+                why = error.message
+            self._is_away = told is None
+            if told is None:
+                self._say_away(why)
                 return
             self._history.add(told.history)
             self._steward_until = max([self._steward_until, *(sample.at for sample in told.history)])
+            kept = {"backend": self._told.backend, "isolation": self._told.isolation, "history": ()}
             self._told = told.model_copy(update=kept)
+
+    def _say_away(self, why: str) -> None:
+        problems = (f"{why}; this is how it was when it last did",)
+        if problems != self._told.problems:
+            log.warning("%s", why)
+        self._told = self._told.model_copy(update={"problems": problems})

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
 import httpx
 import pytest
 from starlette.types import ASGIApp
@@ -47,6 +48,7 @@ class FakeSteward:
     def __init__(self) -> None:
         self.state: ModelState = "ready"
         self.is_away = False
+        self.hangs = False
         self.observing = Observed(backend="local")
         self.asked_since: list[float] = []
 
@@ -58,6 +60,8 @@ class FakeSteward:
 
     async def observed(self, since: float) -> Observed:
         self.asked_since.append(since)
+        if self.hangs:
+            await anyio.sleep_forever()
         if self.is_away:
             raise NotRunning("the steward does not answer: away", hint="make up")
         history = tuple(sample for sample in self.observing.history if sample.at > since)

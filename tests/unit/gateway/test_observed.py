@@ -142,7 +142,24 @@ async def test_with_the_steward_away_the_last_known_is_told_and_said(
     assert found.problems == ("the steward does not answer: away; this is how it was when it last did",)
     gateway.steward.is_away = False
     time.at += 5
+    await watch.sample()
     assert (await told(gateway)).problems == ()
+
+
+async def test_nobody_waits_for_a_steward_that_hangs(gateway: Gateway, time: Time) -> None:
+    door = gateway.door
+    door.watch = Watch(door.engines, door.metrics, backend="local", isolation="", patience_s=0.05, now=time)
+    await door.watch.sample()
+    gateway.steward.hangs = True
+    time.at += 5
+    with anyio.fail_after(2):
+        await door.watch.sample()
+        assert gateway.steward.asked_since == [0.0, 0.0]
+        time.at += 5
+        found = await told(gateway)
+    assert "does not answer within 0.05 s" in found.problems[0]
+    assert gateway.steward.asked_since == [0.0, 0.0]  # who looks does not ask it again
+    assert len(found.history) == 2  # what passes through the gateway is seen all the same
 
 
 async def test_what_is_older_than_half_an_hour_is_forgotten(gateway: Gateway, watch: Watch, time: Time) -> None:
