@@ -16,15 +16,9 @@ from sandbox.isolation.read_objects import read_namespace, read_pod
 from sandbox.isolation.read_policy import read_policy
 from sandbox.isolation.rules import Ruleset, compile_rules
 from sandbox.isolation.source import Source, Written
-from sandbox.isolation.watch import Mirror, follow
+from sandbox.isolation.watch import Mirror, Pace, follow
 
 log = logging.getLogger(__name__)
-
-COALESCE_S = 0.05
-"""Changes within this time are applied together."""
-RETRY_S = 1.0
-CHECK_S = 5.0
-"""How often to look whether the kernel still holds the rules."""
 
 
 @dataclass(slots=True)
@@ -58,8 +52,9 @@ class Sources:
 class Agent:
     """One node's keeper."""
 
-    def __init__(self, node: Node, kernel: Kernel, sources: Sources) -> None:
+    def __init__(self, node: Node, kernel: Kernel, sources: Sources, pace: Pace | None = None) -> None:
         self.status = Status()
+        self._pace = pace or Pace()
         self._node, self._kernel, self._sources = node, kernel, sources
         self._pods: Mirror[Pod] = Mirror("pods", read_pod)
         self._namespaces: Mirror[Namespace] = Mirror("namespaces", read_namespace)
@@ -82,9 +77,9 @@ class Agent:
         """Keep the node, until cancelled; raises ``ClusterError`` where it cannot even be closed."""
         await self._restore()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(follow, self._pods, self._sources.pods, self._note)
-            tasks.start_soon(follow, self._namespaces, self._sources.namespaces, self._note)
-            tasks.start_soon(follow, self._policies, self._sources.policies, self._note)
+            tasks.start_soon(follow, self._pods, self._sources.pods, self._note, self._pace)
+            tasks.start_soon(follow, self._namespaces, self._sources.namespaces, self._note, self._pace)
+            tasks.start_soon(follow, self._policies, self._sources.policies, self._note, self._pace)
             tasks.start_soon(self._keep)
 
     def _note(self) -> None:
@@ -94,9 +89,9 @@ class Agent:
 
     async def _keep(self) -> None:
         while True:
-            with anyio.move_on_after(CHECK_S):
+            with anyio.move_on_after(self._pace.check_s):
                 await self._changed.wait()
-                await anyio.sleep(COALESCE_S)
+                await anyio.sleep(self._pace.coalesce_s)
             self._changed = anyio.Event()
             try:
                 await self._sync()
@@ -105,7 +100,7 @@ class Agent:
                 self.status.fault = str(error)
                 self.status.failures += 1
                 log.error("%s (%s)", error, error.hint)
-                await anyio.sleep(RETRY_S)
+                await anyio.sleep(self._pace.retry_s)
                 self._changed.set()
 
     async def _sync(self) -> None:

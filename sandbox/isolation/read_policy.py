@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -163,19 +164,19 @@ def read_policy(written: Mapping[str, Any]) -> Policy:
 
 
 def _isolating(namespace: str, name: str, spec: Any, fault: str) -> Policy:
+    """The policy that isolates whom this one was for, as far as that can be told."""
     parts: Mapping[str, Any] = spec if isinstance(spec, Mapping) else {}
-    try:
-        known = _Spec.model_validate({"podSelector": parts.get("podSelector")}).policy(namespace, name).pods
-    except ValidationError:
-        known = EVERYTHING
-    try:
-        types = _Spec.model_validate({"policyTypes": parts.get("policyTypes")}).types(egress=bool(parts.get("egress")))
-    except ValidationError:
-        types = ["Ingress", "Egress"]
+    pods, types = EVERYTHING, ["Ingress", "Egress"]
+    with contextlib.suppress(ValidationError):
+        pods = _Spec.model_validate({"podSelector": parts.get("podSelector")}).policy(namespace, name).pods
+    if parts:
+        with contextlib.suppress(ValidationError):
+            known = _Spec.model_validate({"policyTypes": parts.get("policyTypes")})
+            types = list(known.types(egress=bool(parts.get("egress"))))
     return Policy(
         namespace,
         name,
-        known,
+        pods,
         ingress=() if "Ingress" in types else None,
         egress=() if "Egress" in types else None,
         fault=fault,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import anyio
@@ -14,9 +15,23 @@ from sandbox.isolation.source import Change, Listing, Source, Written
 
 log = logging.getLogger(__name__)
 
-RESYNC_S = 120.0
-"""A watch that nothing is heard of could be dead; after this long it is begun anew, with a full list."""
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 10.0
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long the agent waits for what, in seconds."""
+
+    coalesce_s: float = 0.05
+    """Changes within this time are applied together."""
+    check_s: float = 5.0
+    """How often to look whether the kernel still holds the rules."""
+    retry_s: float = 1.0
+    """Before rules that were not taken are tried again."""
+    resync_s: float = 120.0
+    """A watch that nothing is heard of could be dead; after this long it is begun anew, with a full list."""
+    first_wait_s: float = 0.2
+    """After a watch broke; doubled each time that it breaks again."""
+    longest_wait_s: float = 10.0
+
 
 T = TypeVar("T")
 
@@ -63,28 +78,28 @@ class Mirror(Generic[T]):
         self.breaks += 1
 
 
-async def follow(mirror: Mirror[T], source: Source, changed: Callable[[], None]) -> None:
+async def follow(mirror: Mirror[T], source: Source, changed: Callable[[], None], pace: Pace) -> None:
     """Keep the mirror like its source, for ever; ``changed`` is called after each change that matters."""
-    wait_s = FIRST_WAIT_S
+    wait_s = pace.first_wait_s
     while True:
         begun = anyio.current_time()
         try:
-            await _follow_once(mirror, source, changed)
-            wait_s = FIRST_WAIT_S
+            await _follow_once(mirror, source, changed, pace)
+            wait_s = pace.first_wait_s
         except ClusterError as error:
             mirror.broke()
-            if anyio.current_time() - begun > LONGEST_WAIT_S:
-                wait_s = FIRST_WAIT_S
+            if anyio.current_time() - begun > pace.longest_wait_s:
+                wait_s = pace.first_wait_s
             log.warning("%s; the last rules stay, next try in %.1f s", error, wait_s)
             await anyio.sleep(wait_s)
-            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+            wait_s = min(2 * wait_s, pace.longest_wait_s)
 
 
-async def _follow_once(mirror: Mirror[T], source: Source, changed: Callable[[], None]) -> None:
+async def _follow_once(mirror: Mirror[T], source: Source, changed: Callable[[], None], pace: Pace) -> None:
     listing = await source.list()
     if mirror.replace(listing):
         changed()
-    with anyio.move_on_after(RESYNC_S):
+    with anyio.move_on_after(pace.resync_s):
         async with aclosing(source.watch(listing.version)) as changes:
             async for change in changes:
                 if mirror.take(change):
