@@ -172,7 +172,7 @@ def memory(sample: Sample) -> dict[str, float | None] | None:
 def test_a_line_begins_with_its_window_and_breaks_in_a_gap() -> None:
     points = points_of([figures(1000), figures(1005), figures(1005 + GAP_S + 1)], memory)
     assert [(point.at, point.values["MiB"]) for point in points] == [
-        (1005 + GAP_S + 1 - 300, None),
+        (1005 + GAP_S + 1 - 600, None),
         (1000, 1.0),
         (1005, 1.0),
         (1010, None),
@@ -180,7 +180,7 @@ def test_a_line_begins_with_its_window_and_breaks_in_a_gap() -> None:
     ]
 
 
-@pytest.mark.parametrize(("span_s", "window_s"), [(10, 300), (301, 600), (1000, 1800), (2500, 1800)])
+@pytest.mark.parametrize(("span_s", "window_s"), [(10, 600), (601, 1800), (2500, 1800)])
 def test_the_window_is_the_shortest_that_holds_everything(span_s: float, window_s: float) -> None:
     points = points_of([figures(10_000), figures(10_000 + span_s)], memory)
     assert points[0].at == 10_000 + span_s - window_s

@@ -12,8 +12,8 @@ from sandbox.wire.observed import PERIOD_S, ModelFigures, Observed, Sample, Unit
 from ui.parts.plots import COLOURS, Point, draw_plot
 from ui.safe_markdown import plain
 
-WINDOWS_S = (300.0, 600.0, 1800.0)
-"""What the time axis spans: the shortest of these that holds all that was sampled."""
+WINDOWS_S = (600.0, 1800.0)
+"""What the time axes span: the shortest of these that holds all that was sampled."""
 GAP_S = 3 * PERIOD_S
 """Without a sample for this long, a line breaks."""
 
@@ -79,9 +79,9 @@ def points_of(history: Sequence[Sample], values: Values) -> list[Point]:
         points.append(Point(sample.at, found))
     if not points:
         return []
-    spanned_s = points[-1].at - points[0].at
+    spanned_s = history[-1].at - history[0].at
     window_s = next((window_s for window_s in WINDOWS_S if window_s >= spanned_s), WINDOWS_S[-1])
-    return [Point(points[-1].at - window_s, dict.fromkeys(points[-1].values)), *points]
+    return [Point(history[-1].at - window_s, dict.fromkeys(points[0].values)), *points]
 
 
 def _memory_of(model: str) -> Values:

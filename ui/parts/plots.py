@@ -11,6 +11,8 @@ import streamlit as st
 
 HEIGHT_PX = 150
 TICKS = 3
+MINUTES = 8
+"""Ticks asked for on the time axis: of ten minutes and of thirty, that many fall on whole minutes."""
 AXIS_PX = 34
 """Room for the labels of each value axis, so that plots stand in line."""
 COLOURS = ("#2a9d8f", "#e9a23b")
@@ -56,14 +58,15 @@ def draw_plot(
 
 def _spec(series: Sequence[str], limit_name: str | None, *, is_stacked: bool) -> dict[str, Any]:
     """Write the plot for Vega-Lite; the same for the same series, so that new figures only move its lines."""
-    time = _field("time", "temporal", title=None, axis={"grid": False, "labelSeparation": 24})
-    axis: dict[str, Any] = {"tickCount": TICKS, "minExtent": AXIS_PX, "maxExtent": AXIS_PX}
+    minutes = {"tickCount": MINUTES, "format": "%H:%M", "labelSeparation": 24, "grid": False}
+    time = _field("time", "temporal", title=None, axis=minutes)
+    axis: dict[str, Any] = {"tickCount": TICKS, "format": ".3~g", "minExtent": AXIS_PX, "maxExtent": AXIS_PX}
     if is_stacked:
         axis |= {"format": "d", "tickMinStep": 1}
     mark = {"type": "area", "opacity": 0.2, "line": {"strokeWidth": 2}, "interpolate": "monotone"}
     drawn = {
         "x": time,
-        "y": _field("value", "quantitative", title=None, axis=axis),
+        "y": _field("value", "quantitative", title=None, axis=axis, scale={"domain": {"unionWith": [0, 1]}}),
         "color": _field("what", "nominal", legend=None, scale={"domain": series, "range": COLOURS[: len(series)]}),
         "order": _field("order", "quantitative"),
         "tooltip": [
