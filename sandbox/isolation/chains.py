@@ -15,12 +15,11 @@ EVERY_PORT: Span = (0, 65535)
 PEER = {Direction.EGRESS: "daddr", Direction.INGRESS: "saddr"}
 REFUSAL = {Direction.EGRESS: "refused", Direction.INGRESS: "dropped"}
 """The chains that end what is not allowed."""
-RESET = "meta l4proto tcp ct state established reject with tcp reset"
 REFUSALS = {
-    # at once and by a reason of its own ("no route to host"), so that nobody takes it for a port without a server
-    "refused": (RESET, "reject with icmpx admin-prohibited"),
+    # at once: the kernel sends no more than one ICMP error a second to a pod, but any number of resets
+    "refused": ("meta l4proto tcp reject with tcp reset", "reject with icmpx admin-prohibited"),
     # outsiders learn nothing; a connection from before the policy ends instead of hanging
-    "dropped": (RESET, "drop"),
+    "dropped": ("meta l4proto tcp ct state established reject with tcp reset", "drop"),
 }
 
 

@@ -83,6 +83,8 @@ class Lab:
 
     def _make_space(self, space: str) -> None:
         run("ip", "netns", "add", space)
+        # addresses of the link are good at once, without looking for another that has them
+        run("ip", "netns", "exec", space, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
         self._ip("link", "set", "lo", "up", space=space)
 
     def _make_pod(self, interface: str, space: str, address: str) -> None:
