@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-Kind = Literal["cpu", "cuda", "vulkan", "metal"]
+from sandbox.facts import Accelerator
+
+Kind = Accelerator
 
 
 @dataclass(frozen=True, slots=True)

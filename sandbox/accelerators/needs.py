@@ -62,7 +62,7 @@ def in_pod(kind: Kind, found: Accelerators, offer: ClusterOffer, *, is_here: boo
     if kind != "cuda":
         return (
             Missing(
-                f"{NAMES[kind]} can't be given to a container",
+                f"{NAMES[kind]} can't be given to a {'container' if kind == 'metal' else 'pod that may mount nothing'}",
                 "leave the engine on this machine (it is registered in the cluster as an endpoint), "
                 "or SANDBOX_ENGINE_ACCELERATOR=cpu",
             ),

@@ -17,17 +17,16 @@ CHECK_NAMESPACE = "kube-system"
 """Not ``models``: that room takes only reviewed engines."""
 
 
-def check_pods(image: str, program: str = "/app/llama-server") -> list[dict[str, Any]]:
+def check_pods(image: str) -> list[dict[str, Any]]:
     """Write two pods that list devices: one asks for a GPU and must see it, its twin does not ask and must see none.
 
     Args:
-        image: an engine image with CUDA.
-        program: llama-server in it.
+        image: an engine image with CUDA; its entry point is llama-server.
     """
-    return [_check_pod("gpu-check", image, program, gpus=1), _check_pod("gpu-check-without", image, program, gpus=0)]
+    return [_check_pod("gpu-check", image, gpus=1), _check_pod("gpu-check-without", image, gpus=0)]
 
 
-def _check_pod(name: str, image: str, program: str, *, gpus: int) -> dict[str, Any]:
+def _check_pod(name: str, image: str, *, gpus: int) -> dict[str, Any]:
     limits: dict[str, Any] = {"memory": "2Gi"} | ({RESOURCE: gpus} if gpus else {})
     return {
         "apiVersion": "v1",
@@ -49,7 +48,7 @@ def _check_pod(name: str, image: str, program: str, *, gpus: int) -> dict[str, A
                     "name": "check",
                     "image": image,
                     "imagePullPolicy": "IfNotPresent",
-                    "command": [program, "--list-devices"],
+                    "args": ["--list-devices"],
                     "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": limits},
                     "securityContext": {
                         "allowPrivilegeEscalation": False,

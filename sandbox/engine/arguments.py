@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from sandbox.plan import EnginePlan
 
 HOST = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # inside a pod alone, where network policies admit nobody but the gateway
+PRIVATE_NETWORKS = tuple(map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
+"""Where Docker's bridges are: an engine of this machine that serves a cluster listens on the bridge of its node."""
 NO_ORIGIN = "https://nobody.invalid"
 """The one origin that engines admit: ``.invalid`` names nobody, ever (RFC 2606).
 
@@ -58,7 +61,7 @@ class Serving:
     key_file: Path
     """File with the engine's key, for the engine's eyes only; the key itself never stands in an argument list."""
     host: str = HOST
-    """Address to listen on: loopback, or ``EVERYWHERE`` inside a pod."""
+    """Address to listen on: loopback, the one of a Docker bridge, or ``EVERYWHERE`` inside a pod."""
 
 
 def llama_server(plan: EnginePlan, serving: Serving) -> tuple[str, ...]:
@@ -67,8 +70,8 @@ def llama_server(plan: EnginePlan, serving: Serving) -> tuple[str, ...]:
     Raises:
         ValueError: a flag outside ``ALLOWED``, an address or port that is none, or an alias that is a list.
     """
-    if serving.host not in (HOST, EVERYWHERE):
-        raise ValueError(f"host {serving.host!r}: an engine listens on {HOST}, or in a pod on {EVERYWHERE}")
+    if serving.host not in (HOST, EVERYWHERE) and not is_private(serving.host):
+        raise ValueError(f"host {serving.host!r}: an engine listens on {HOST}, a bridge, or in a pod on {EVERYWHERE}")
     if not 0 < serving.port < 65536:
         raise ValueError(f"port {serving.port} is not between 1 and 65535")
     if not serving.alias or "," in serving.alias:
@@ -102,6 +105,15 @@ def llama_server(plan: EnginePlan, serving: Serving) -> tuple[str, ...]:
         *("--reasoning-format", "none"),
     )
     return checked(argv)
+
+
+def is_private(host: str) -> bool:
+    """Say whether an address is a plain one of a private network, as Docker's bridges have."""
+    try:
+        address = ipaddress.IPv4Address(host)
+    except ValueError:
+        return False
+    return any(address in network for network in PRIVATE_NETWORKS)
 
 
 def checked(argv: Sequence[str]) -> tuple[str, ...]:

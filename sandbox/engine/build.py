@@ -1,6 +1,6 @@
 """Builds engines from pinned sources into a cache outside the checkout.
 
-    python -m sandbox.engine.build [llama-server|llama-cpp-python|ollama|all] [--cache-dir DIR]
+    python -m sandbox.engine.build [llama-server|llama-cpp-python|ollama|all|llama-server-cuda] [--cache-dir DIR]
 
 A build is made in a folder beside its final one and renamed when it is complete, under a lock: a
 folder that exists is finished, an interrupted build leaves nothing that looks like one, and a second
@@ -29,6 +29,11 @@ from sandbox.errors import EngineNotFound, SandboxError
 
 Say = Callable[[str], None]
 NAMES = ("llama-server", "llama-cpp-python", "ollama")
+"""What ``all`` stands for: what builds everywhere."""
+MORE_NAMES = ("llama-server-cuda",)
+"""Built only when named: it needs NVIDIA's compiler."""
+NVCC = Path("/usr/local/cuda/bin/nvcc")
+"""Where NVIDIA's own packages put their compiler, which is on nobody's PATH."""
 OUTPUT_LINES = 25
 """Lines of a failed command that go into the error."""
 
@@ -38,11 +43,13 @@ def recipe_of(name: str) -> Recipe:
     system, machine = platform.system(), platform.machine()
     if name == "llama-server":
         return recipes.llama_server(system, machine)
+    if name == "llama-server-cuda":
+        return recipes.llama_server_cuda(system, machine)
     if name == "llama-cpp-python":
         return recipes.llama_cpp_python(system, machine, f"{sys.version_info.major}.{sys.version_info.minor}")
     if name == "ollama":
         return recipes.ollama(system, machine)
-    raise ValueError(f"no recipe named {name!r}; known: {', '.join(NAMES)}")
+    raise ValueError(f"no recipe named {name!r}; known: {', '.join(NAMES + MORE_NAMES)}")
 
 
 def build(name: str, cache: Path, say: Say) -> Path:
@@ -69,16 +76,32 @@ def build(name: str, cache: Path, say: Say) -> Path:
 
 def _build_llama_server(into: Path, cache: Path, say: Say) -> None:
     del cache
-    with tempfile.TemporaryDirectory(prefix="llama-server-") as scratch_name:
+    _compile("llama-server", recipes.llama_cpp_flags(platform.machine()), into, say)
+
+
+def _build_llama_server_cuda(into: Path, cache: Path, say: Say) -> None:
+    del cache
+    nvcc = shutil.which("nvcc") or (str(NVCC) if NVCC.exists() else None)
+    if nvcc is None:
+        raise EngineNotFound(
+            f"llama-server-cuda is compiled with nvcc, and there is none on PATH nor at {NVCC}",
+            hint="install NVIDIA's CUDA toolkit: sudo apt-get install nvidia-cuda-toolkit",
+        )
+    flags = (*recipes.llama_cpp_flags(platform.machine()), *recipes.CUDA_FLAGS, f"-DCMAKE_CUDA_COMPILER={nvcc}")
+    _compile("llama-server-cuda", flags, into, say)
+
+
+def _compile(name: str, flags: Sequence[str], into: Path, say: Say) -> None:
+    """Compile llama-server and its libraries from the pinned source into a folder."""
+    with tempfile.TemporaryDirectory(prefix=f"{name}-") as scratch_name:
         scratch = Path(scratch_name)
         source = fetch_source(scratch, say)
         cmake, ninja = _cmake_and_ninja(scratch, say)
-        flags = recipes.llama_cpp_flags(platform.machine())
         made = scratch / "made"
-        say("llama-server: configuring")
+        say(f"{name}: configuring")
         sides = ["-S", str(source / "vendor" / "llama.cpp"), "-B", str(made)]
         _run([cmake, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}", *flags, *sides])
-        say("llama-server: compiling, some minutes")
+        say(f"{name}: compiling, some minutes")
         _run([cmake, "--build", str(made), "--target", *recipes.LLAMA_CPP_TARGETS])
         shutil.copytree(made / "bin", into / "bin", symlinks=True)
     # The library names are chains of symbolic links; a copy that lost one shows here and not at first use.
@@ -119,6 +142,7 @@ def _build_ollama(into: Path, cache: Path, say: Say) -> None:
 
 _BUILDERS: dict[str, Callable[[Path, Path, Say], None]] = {
     "llama-server": _build_llama_server,
+    "llama-server-cuda": _build_llama_server_cuda,
     "llama-cpp-python": _build_binding,
     "ollama": _build_ollama,
 }
@@ -177,12 +201,13 @@ def _run(argv: Sequence[str]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Build what the command line names and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.engine.build", description="Build engines into the cache.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)} or all (default: all)")
+    known = f"{', '.join(NAMES)}, all; {', '.join(MORE_NAMES)} only when named"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{known} (default: all)")
     parser.add_argument("--cache-dir", type=Path, default=None, help="cache folder (default: the setting cache)")
     chosen = parser.parse_args(argv)
     names = list(NAMES) if not chosen.names or "all" in chosen.names else chosen.names
-    if unknown := [name for name in names if name not in NAMES]:
-        parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(NAMES)} and all")
+    if unknown := [name for name in names if name not in NAMES + MORE_NAMES]:
+        parser.error(f"unknown: {', '.join(unknown)}; known: {known}")
 
     def say(text: str) -> None:
         sys.stderr.write(text + "\n")

@@ -17,6 +17,7 @@ from typing import assert_never
 from sandbox.engine import arguments, build, recipes
 from sandbox.engine.protocol import EngineKind
 from sandbox.errors import EngineNotFound
+from sandbox.facts import Accelerator
 
 PROBE_S = 20.0
 """How long a program may take to print its help or version."""
@@ -68,12 +69,17 @@ class _Search:
     machine: Machine
     cache: Path
     configured: Path | None
+    wants_cuda: bool = False
     refused: list[str] = field(default_factory=list)
 
     def llama_server(self) -> EngineProgram | None:
         if self.configured is not None:
             # What a person named is used or refused, never replaced by something else.
             return self._checked(self.configured, "the settings") or self._fail("llama-server")
+        if self.wants_cuda:
+            with_cuda = recipes.llama_server_program(self.machine.built_folder("llama-server-cuda", self.cache))
+            if found := self._checked(with_cuda, "the build cache"):
+                return found
         if (on_path := self.machine.which("llama-server")) is None:
             self.refused.append("no llama-server on PATH")
         elif found := self._checked(Path(on_path), "PATH"):
@@ -130,7 +136,12 @@ class _Search:
 
 
 def discover(
-    kind: EngineKind | None, *, cache: Path, configured: Path | None = None, machine: Machine | None = None
+    kind: EngineKind | None,
+    *,
+    cache: Path,
+    configured: Path | None = None,
+    machine: Machine | None = None,
+    accelerator: Accelerator = "cpu",
 ) -> EngineProgram:
     """Find the engine to start.
 
@@ -138,11 +149,12 @@ def discover(
         kind: which engine; ``None`` takes llama-server, or else the xllamacpp wheel.
         cache: folder that ``sandbox.engine.build`` builds into.
         configured: a program that the settings name; llama-server and Ollama only.
+        accelerator: with ``cuda``, the llama-server that was built for it comes first.
 
     Raises:
         EngineNotFound: naming every place looked at and why it would not do.
     """
-    search = _Search(machine or Machine(), cache, configured)
+    search = _Search(machine or Machine(), cache, configured, wants_cuda=accelerator == "cuda")
     match kind:
         case None:
             found = search.llama_server() or search.xllamacpp()

@@ -33,10 +33,12 @@ def launch(
     key_file: Path,
     log_file: Path,
     environment: Mapping[str, str],
+    host: str = arguments.HOST,
 ) -> Process:
     """Start an engine that listens on a port of loopback; it is not ready yet when this returns.
 
     Args:
+        host: another address to listen on: the one of a Docker bridge, never of every network of this machine.
         key_file: file of mode 0600 with the engine's key, made by the caller.
         log_file: both outputs are appended to it.
         environment: variables besides PATH, HOME and LANG, or in their place.
@@ -44,8 +46,11 @@ def launch(
     Raises:
         EngineNotFound: an Ollama is not started here, it is run by whoever owns it.
         StartFailed: the operating system would not run the program.
+        ValueError: the address is neither loopback's nor a private one, or only llama-server can listen there.
     """
-    serving = Serving(model_path=model_path, alias=alias, port=port, key_file=key_file)
+    if host != arguments.HOST and (program.kind != "llama-server" or not arguments.is_private(host)):
+        raise ValueError(f"{program.kind} does not listen on {host!r} here")
+    serving = Serving(model_path=model_path, alias=alias, port=port, key_file=key_file, host=host)
     argv = command(program, plan, serving)
     variables = _environment(program, log_file.parent) | dict(environment)
     log_fd = os.open(log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -32,6 +32,13 @@ LLAMA_CPP_FLAGS = (
     "-DLLAMA_BUILD_EXAMPLES=OFF",
 )
 X86_64_FLAGS = ("-DGGML_AVX=ON", "-DGGML_AVX2=ON", "-DGGML_FMA=ON", "-DGGML_F16C=ON", "-DGGML_BMI2=ON")
+CUDA_FLAGS = (
+    "-DGGML_CUDA=ON",
+    # For the GPUs of this machine: for all of NVIDIA's it would take hours, and only this machine runs it.
+    "-DCMAKE_CUDA_ARCHITECTURES=native",
+    # The driver's own library has another name when it is linked than when it is loaded.
+    "-DCMAKE_EXE_LINKER_FLAGS=-Wl,--allow-shlib-undefined",
+)
 LLAMA_CPP_TARGETS = ("llama-server", "llama", "mtmd")
 
 BINDING_REQUIREMENTS = (
@@ -76,6 +83,11 @@ def llama_server(system: str, machine: str) -> Recipe:
     """Name the build of llama-server with its libraries."""
     inputs = (LLAMA_CPP_PYTHON_SHA256, system, machine, *llama_cpp_flags(machine), *LLAMA_CPP_TARGETS)
     return Recipe("llama-server", inputs)
+
+
+def llama_server_cuda(system: str, machine: str) -> Recipe:
+    """Name the build of llama-server that computes on NVIDIA's GPUs."""
+    return Recipe("llama-server-cuda", (*llama_server(system, machine).inputs, *CUDA_FLAGS))
 
 
 def llama_cpp_python(system: str, machine: str, python: str) -> Recipe:

@@ -62,7 +62,15 @@ def test_an_engine_in_a_pod_is_told_to_listen_everywhere() -> None:
     assert argv[argv.index("--host") + 1] == EVERYWHERE
 
 
-@pytest.mark.parametrize("host", ["", "0.0.0.0,127.0.0.1", "192.0.2.7", "localhost", "/run/engine.sock"])
+@pytest.mark.parametrize(
+    "host", ["", "0.0.0.0,127.0.0.1", "192.0.2.7", "8.8.8.8", "172.32.0.1", "localhost", "/run/engine.sock"]
+)
 def test_any_other_address_is_refused(host: str) -> None:
     with pytest.raises(ValueError, match="host"):
         llama_server(PLAN, serving(host=host))
+
+
+@pytest.mark.parametrize("host", ["172.18.0.1", "10.0.0.1", "192.168.65.1"])
+def test_the_bridge_of_a_cluster_is_listened_on_when_asked(host: str) -> None:
+    argv = llama_server(PLAN, serving(host=host))
+    assert argv[argv.index("--host") + 1] == host

@@ -99,3 +99,12 @@ def test_ollama_is_found_in_its_build_when_not_on_path() -> None:
 def test_an_installed_wheel_alone_is_no_llama_server() -> None:
     with pytest.raises(EngineNotFound):
         discover("llama-server", cache=CACHE, machine=machine(packages=["xllamacpp"]))
+
+
+def test_the_build_for_cuda_is_taken_first_and_only_when_cuda_is_wanted() -> None:
+    cuda = CACHE / "llama-server-cuda" / "bin" / "llama-server"
+    both = machine(on_path="/bin/llama-server", files=[Path("/bin/llama-server"), BUILT, cuda])
+    assert discover(None, cache=CACHE, machine=both, accelerator="cuda").path == cuda
+    assert discover(None, cache=CACHE, machine=both).path == Path("/bin/llama-server")
+    without = machine(files=[BUILT])
+    assert discover(None, cache=CACHE, machine=without, accelerator="cuda").path == BUILT

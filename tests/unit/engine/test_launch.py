@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sandbox.engine.arguments import Serving
+from sandbox.engine.arguments import EVERYWHERE, Serving
 from sandbox.engine.children import spec
 from sandbox.engine.discover import EngineProgram
 from sandbox.engine.launch import command, launch
@@ -102,3 +102,35 @@ def test_an_engine_does_not_start_when_its_key_is_empty(tmp_path: Path) -> None:
     empty.write_text("\n")
     with pytest.raises(ValueError, match="empty"):
         spec.of(PLAN, Serving(Path("/m"), "m", 1, empty)).key()
+
+
+@pytest.mark.parametrize("host", [EVERYWHERE, "::", "192.0.2.7", "localhost", "203.0.113.9", ""])
+def test_an_engine_of_this_machine_listens_on_no_public_address(tmp_path: Path, script: Path, host: str) -> None:
+    with pytest.raises(ValueError, match="does not listen"):
+        launch(
+            EngineProgram("llama-server", script, "this test", "1"),
+            PLAN,
+            model_path=Path("/m.gguf"),
+            alias="m",
+            port=8080,
+            key_file=tmp_path / "key",
+            log_file=tmp_path / "engine.log",
+            environment={},
+            host=host,
+        )
+    assert not (tmp_path / "engine.log").exists()
+
+
+def test_only_llama_server_is_told_another_address(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="xllamacpp does not listen"):
+        launch(
+            EngineProgram("xllamacpp", None, "this test", "1"),
+            PLAN,
+            model_path=Path("/m.gguf"),
+            alias="m",
+            port=8080,
+            key_file=tmp_path / "key",
+            log_file=tmp_path / "engine.log",
+            environment={},
+            host="172.18.0.1",
+        )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.engine import build, recipes
+from sandbox.errors import EngineNotFound
 
 
 def test_x86_flags_are_left_out_elsewhere() -> None:
@@ -37,3 +38,27 @@ def test_a_finished_build_is_not_made_again(tmp_path: Path) -> None:
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(ValueError, match="vllm"):
         build.recipe_of("vllm")
+
+
+def test_the_build_for_cuda_is_the_plain_one_and_more_in_a_folder_of_its_own() -> None:
+    plain, cuda = recipes.llama_server("Linux", "x86_64"), recipes.llama_server_cuda("Linux", "x86_64")
+    assert cuda.inputs[: len(plain.inputs)] == plain.inputs
+    assert "-DGGML_CUDA=ON" in cuda.inputs
+    assert cuda.folder(Path("/cache")) != plain.folder(Path("/cache"))
+    assert "-DGGML_CUDA=ON" not in recipes.llama_cpp_flags("x86_64")
+
+
+def test_nobody_builds_for_cuda_without_naming_it() -> None:
+    assert "llama-server-cuda" not in build.NAMES
+    assert build.recipe_of("llama-server-cuda").name == "llama-server-cuda"
+
+
+def test_without_nvidias_compiler_the_build_says_so_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(build, "NVCC", tmp_path / "cuda" / "bin" / "nvcc")
+    with pytest.raises(EngineNotFound, match="compiled with nvcc, and there is none") as told:
+        build.build("llama-server-cuda", tmp_path, list[str]().append)
+    assert "CUDA toolkit" in told.value.hint
+    assert not build.recipe_of("llama-server-cuda").folder(tmp_path).exists()
