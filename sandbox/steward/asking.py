@@ -17,7 +17,10 @@ Answer = TypeVar("Answer")
 PATIENCE_S = 60.0
 """How long it may stay away before that is an error: right after its node has started it does for a while."""
 PAUSE_S = 1.0
+SETTLING_S = 10.0
+"""A server that has just started refuses what it has not learnt yet to allow."""
 NOT_NOW = frozenset({429, 500, 503, 504})
+NOT_YET = frozenset({401, 403})
 GONE = 404
 
 
@@ -36,15 +39,16 @@ async def patiently(
     Raises:
         ClusterFailed: it was refused, or nobody answered in time.
     """
-    deadline = time.monotonic() + patience_s
+    begun = time.monotonic()
     while True:
         try:
             return await call()
         except ApiError as error:
-            if error.status.code not in NOT_NOW or time.monotonic() >= deadline:
+            waits_s = patience_s if error.status.code in NOT_NOW else SETTLING_S if error.status.code in NOT_YET else 0
+            if time.monotonic() - begun >= min(waits_s, patience_s):
                 raise ClusterFailed(f"{what} was refused: {error.status.message}", hint="sandbox status") from error
         except httpx2.HTTPError as error:
-            if time.monotonic() >= deadline:
+            if time.monotonic() - begun >= patience_s:
                 why = str(error) or type(error).__name__
                 raise ClusterFailed(
                     f"{what}: the cluster's API does not answer: {why}", hint="make up starts a stopped cluster"

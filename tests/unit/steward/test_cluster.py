@@ -9,11 +9,12 @@ import anyio
 import anyio.lowlevel
 import pytest
 from lightkube import AsyncClient
+from lightkube.resources.apps_v1 import Deployment
 
 from sandbox import catalogue, plan
 from sandbox.errors import ClusterFailed, NotRunning
-from sandbox.facts import Host
-from sandbox.steward import cluster_engine, pods
+from sandbox.facts import Host, ModelCard
+from sandbox.steward import asking, cluster_engine, pods
 from sandbox.steward.asking import patiently
 from sandbox.steward.cluster import ClusterStarter, retire
 from sandbox.steward.cluster_engine import ClusterEngine
@@ -41,16 +42,23 @@ class Room:
     pods: EnginePods
     key: list[str] = field(default_factory=lambda: ["a-key"])
 
-    def starter(self, *, slots: int | None = None, image: str = IMAGE) -> ClusterStarter:
+    def starter(
+        self,
+        *,
+        slots: int | None = None,
+        image: str = IMAGE,
+        card: ModelCard = CARD,
+        sleep: Callable[[float], Awaitable[None]] = no_sleep,
+    ) -> ClusterStarter:
         limits = plan.Limits(slots=slots)
         return ClusterStarter(
-            CARD,
+            card,
             client=self.client,
             pods=self.pods,
             make_plan=lambda card, host: plan.make(card, host, limits),
             image=image,
             read_key=lambda: self.key[0],
-            sleep=no_sleep,
+            sleep=sleep,
         )
 
 
@@ -241,58 +249,45 @@ async def test_the_last_warning_about_a_pod_is_told(room: Room) -> None:
     await eventually(is_told)
 
 
-async def test_what_the_api_server_refuses_is_an_error_of_ours(room: Room) -> None:
+async def test_what_the_api_server_refuses_is_an_error_of_ours(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "SETTLING_S", 0.0)
     room.cluster.refusal = refusal(403, "services is forbidden: quota")
     with pytest.raises(ClusterFailed, match=r"applying Deployment .* was refused: services is forbidden: quota"):
         await room.starter().start()
 
 
-async def test_a_cluster_that_is_away_is_asked_again_and_then_told_of() -> None:
-    cluster = FakeCluster()
-    cluster.is_away = True
-    client = cluster.client()
+async def test_a_server_that_has_just_started_is_given_a_moment_to_settle(room: Room) -> None:
+    room.cluster.refusal = refusal(403, "not known yet")
     tries = 0
 
     async def sleep(_: float) -> None:
         nonlocal tries
         tries += 1
-        cluster.is_away = tries < 5
+        room.cluster.refusal = None if tries == 3 else room.cluster.refusal
 
-    starter = ClusterStarter(
-        CARD,
-        client=client,
-        pods=EnginePods(client, "models"),
-        make_plan=lambda card, host: plan.make(card, host, plan.Limits()),
-        image=IMAGE,
-        read_key=lambda: "k",
-        sleep=sleep,
-    )
-    await starter.start()
+    await room.starter(sleep=sleep).start()
+    assert tries == 3
+
+
+async def test_a_cluster_that_is_away_is_asked_again_and_then_told_of(room: Room) -> None:
+    room.cluster.is_away = True
+    tries = 0
+
+    async def sleep(_: float) -> None:
+        nonlocal tries
+        tries += 1
+        room.cluster.is_away = tries < 5
+
+    await room.starter(sleep=sleep).start()
     assert tries == 5
-    cluster.is_away = True
+    room.cluster.is_away = True
     with pytest.raises(ClusterFailed, match=r"asking: the cluster's API does not answer: connection refused"):
-        await patiently("asking", lambda: client.get(_deployment(), NAME), sleep=no_sleep, patience_s=0)
-    await client.close()
-
-
-def _deployment() -> type:
-    from lightkube.resources.apps_v1 import Deployment  # noqa: PLC0415
-
-    return Deployment
+        await patiently("asking", lambda: room.client.get(Deployment, NAME), sleep=no_sleep, patience_s=0)
 
 
 async def test_engines_of_models_no_longer_served_are_deleted_and_nothing_else(room: Room) -> None:
     await room.starter().start()
-    other = replace(CARD, id="other.model")
-    starter = ClusterStarter(
-        other,
-        client=room.client,
-        pods=room.pods,
-        make_plan=lambda card, host: plan.make(card, host, plan.Limits()),
-        image=IMAGE,
-        read_key=lambda: "k",
-    )
-    await starter.start()
+    await room.starter(card=replace(CARD, id="other.model")).start()
     canary = {"app.kubernetes.io/part-of": "sandbox", "app.kubernetes.io/component": "engine"}
     for plural in ("deployments", "services"):
         stranger = {"metadata": {"name": "canary", "namespace": "models", "labels": canary}}
