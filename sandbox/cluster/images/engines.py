@@ -22,7 +22,8 @@ GLIBC = (2, 36)
 """C library of the base image: a program built against a newer one does not start there."""
 
 CUDA_FLAGS = ("-DGGML_CUDA=ON", "-DCMAKE_EXE_LINKER_FLAGS=-Wl,--allow-shlib-undefined")
-"""The driver's own library is put into a container when it starts, so nothing can be linked against it here."""
+"""For all of NVIDIA's GPUs, unlike a build on the host: a builder's container sees none. The driver's own library is
+put into a container when it starts, so nothing can be linked against it here."""
 
 Accelerator = Literal["cpu", "cuda"]
 
