@@ -103,7 +103,7 @@ def load(docker: Docker, node_name: str, refs: Mapping[str, str], say: Say) -> d
 
 def by_digest(ref: str, digest: str) -> str:
     """Name an image by its digest instead of its tag."""
-    return f"{ref.rpartition(':')[0]}@{digest}"
+    return f"{_kind(ref)}@{digest}"
 
 
 def superseded(present: Mapping[str, str], wanted: Collection[str], used: Collection[str]) -> list[str]:
@@ -111,14 +111,10 @@ def superseded(present: Mapping[str, str], wanted: Collection[str], used: Collec
 
     All names of such an image go, the nameless ones by which Kubernetes knows it too, or else it would stay.
     """
-    kinds = {ref.rpartition(":")[0] for ref in wanted}
+    kinds = {_kind(ref) for ref in wanted}
     kept = {present[name] for name in (*wanted, *used) if name in present}
-    old = {
-        digest
-        for name, digest in present.items()
-        if name.startswith(OURS) and name.partition("@")[0].removesuffix(f":{_tag(name)}") in kinds
-    }
-    return sorted(name for name, digest in present.items() if digest in old - kept)
+    old = {digest for name, digest in present.items() if name.startswith(OURS) and _kind(name) in kinds} - kept
+    return sorted(name for name, digest in present.items() if digest in old)
 
 
 def read_images(listed: str) -> dict[str, str]:
@@ -133,8 +129,9 @@ def read_containers(listed: str) -> set[str]:
     return {row[1] for row in rows if len(row) > 1}
 
 
-def _tag(name: str) -> str:
-    return name.partition("@")[0].rpartition(":")[2]
+def _kind(name: str) -> str:
+    """Take tag and digest off the name of an image of ours, which has no port in it."""
+    return name.partition("@")[0].partition(":")[0]
 
 
 def _import(docker: Docker, node: Node, refs: list[str]) -> None:
