@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from base64 import b64decode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +14,17 @@ from lightkube import ApiError, Client, KubeConfig, codecs
 from lightkube.core.exceptions import ConfigError as KubeConfigError
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.apps_v1 import Deployment
-from lightkube.resources.core_v1 import ConfigMap, Event, Namespace, Node, Pod, Secret, Service
+from lightkube.resources.core_v1 import (
+    ConfigMap,
+    Event,
+    Namespace,
+    Node,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    Pod,
+    Secret,
+    Service,
+)
 from lightkube.resources.discovery_v1 import EndpointSlice
 from lightkube.types import CascadeType, PatchType
 
@@ -113,10 +123,12 @@ class Kube:
         found = self._find(Secret, name, namespace)
         return None if found is None else {key: b64decode(value).decode() for key, value in (found.data or {}).items()}
 
-    def keep_secret(self, namespaces: Sequence[str], name: str, key: str) -> str:
+    def keep_secret(
+        self, namespaces: Sequence[str], name: str, key: str, make: Callable[[], str] = secrets.token_urlsafe
+    ) -> str:
         """Make sure that a random secret is in every namespace named, the same in all, and return it."""
         held = [(self.secret(namespace, name) or {}).get(key) for namespace in namespaces]
-        value = next(filter(None, held), None) or secrets.token_urlsafe(32)
+        value = next(filter(None, held), None) or make()
         for namespace, found in zip(namespaces, held, strict=True):
             if found != value:
                 with _translated(f"making Secret {namespace}/{name}"):
@@ -223,14 +235,25 @@ class Kube:
         with _translated("listing nodes"):
             return list(self.client.list(Node))
 
-    def namespace_names(self) -> set[str]:
-        """Name the namespaces that are there and not on their way out."""
+    def volumes(self) -> list[dict[str, Any]]:
+        """List persistent volumes as they are written."""
+        with _translated("listing volumes"):
+            return [each.to_dict() for each in self.client.list(PersistentVolume)]
+
+    def are_bound(self, namespace: str) -> bool:
+        """Say whether every claim of a namespace has its volume."""
+        with _translated(f"listing claims in {namespace}"):
+            found = list(self.client.list(PersistentVolumeClaim, namespace=namespace))
+        return all(each.status and each.status.phase == "Bound" for each in found)
+
+    def namespaces_ending(self) -> set[str]:
+        """Name the namespaces that are on their way out."""
         with _translated("listing namespaces"):
             found = list(self.client.list(Namespace))
         return {
             str(each.metadata.name)
             for each in found
-            if each.metadata and each.status and each.status.phase != "Terminating"
+            if each.metadata and each.status and each.status.phase == "Terminating"
         }
 
 

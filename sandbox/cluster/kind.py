@@ -39,6 +39,8 @@ MODELS_IN_NODE = "/sandbox/models"
 STATE_IN_NODE = "/sandbox/state"
 LABEL = "io.x-k8s.kind.cluster"
 OUTPUT_LINES = 30
+DONE = "✓"
+"""What kind writes before a step it has taken; the rest is for people who run kind by hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +226,8 @@ def _run(command: list[str], stdin: str, environment: Mapping[str, str], say: Sa
             for line in kind.stdout:
                 if text := line.strip():
                     last.append(text)
-                    say(text)
+                    if text.startswith(DONE):
+                        say(text.removeprefix(DONE).strip())
         except BaseException:
             kind.terminate()
             raise

@@ -42,7 +42,7 @@ class Filling:
     """What only the running machine knows."""
 
     images: Mapping[str, str]
-    """``gateway`` and ``page`` → how pods name the image, by digest."""
+    """``gateway``, ``page`` and ``engine`` → how pods name the image, by digest."""
     api_servers: Sequence[ApiServer]
     node_addresses: Sequence[str]
     pod_cidrs: Sequence[str]
@@ -143,15 +143,22 @@ def _fill_deployment(given: Object, filling: Filling) -> None:
     for container in pod["containers"]:
         if not container["image"].startswith(REPOSITORY):
             continue
-        name = container["image"].removeprefix(REPOSITORY)
-        image = filling.images.get(name, "")
-        if "@sha256:" not in image:
-            raise ValueError(f"image {name!r} of {given['metadata']['name']} has no digest: {image!r}")
-        container["image"] = image
+        container["image"] = _by_digest(container["image"], filling)
+        if "args" in container:
+            told = container["args"]
+            container["args"] = [_by_digest(each, filling) if each.startswith(REPOSITORY) else each for each in told]
     if given["metadata"]["name"] == "gateway":
         pod["securityContext"]["runAsUser"] = filling.gateway_user
         if not filling.has_host_folders:
             pod["securityContext"]["fsGroup"] = POD_USER  # new storage belongs to root
+
+
+def _by_digest(written: str, filling: Filling) -> str:
+    """Name an image of ours as pods do."""
+    image = filling.images.get(written.removeprefix(REPOSITORY), "")
+    if "@sha256:" not in image:
+        raise ValueError(f"the image {written} has no digest: {image!r}")
+    return image
 
 
 def _fill_service(given: Object, filling: Filling) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from dataclasses import dataclass
 from typing import Any
+
+from lightkube.resources.core_v1 import PersistentVolume
 
 from sandbox.cluster import evidence, platform
 from sandbox.cluster.api import COMPONENT, INSTANCE, Kube
@@ -70,24 +73,47 @@ class HavePlatform:
             return False
 
     def do(self, told: Told) -> None:
-        """Apply everything, namespaces and secrets first."""
-        site = self.site
+        """Apply everything: namespaces and secrets first, what runs last."""
+        site, kube = self.site, self.site.kube
         objects = self._objects()
         namespaces = [each for each in objects if each["kind"] == "Namespace"]
-        site.kube.apply(namespaces)
-        site.kube.keep_secret(("models", "sandbox"), "engine-key", "key")
-        site.kube.keep_secret(("sandbox",), "steward-token", "token")
-        operator_key = site.kube.keep_secret(("sandbox",), "operator-key", "key")
-        site.kube.apply([each for each in objects if each["kind"] != "Namespace"])
+        running = [each for each in objects if each["kind"] == "Deployment"]
+        self._wait_for_ending({each["metadata"]["name"] for each in namespaces})
+        for name in platform.volumes_to_forget(kube.volumes()):
+            kube.delete(PersistentVolume, name)
+        kube.apply(namespaces)
+        kube.keep_secret(("models", "sandbox"), "engine-key", "key")
+        kube.keep_secret(("sandbox",), "steward-token", "token")
+        operator_key = kube.keep_secret(("sandbox",), "operator-key", "key", new_operator_key)
+        kube.apply([each for each in objects if each not in namespaces and each not in running])
+        site.tell_kubelet_authorities()
+        kube.apply(running)
         told.note(f"{len(objects)} objects")
         write_private(site.world.home.operator_key, operator_key)
-        site.kube.set_config_map("sandbox", APPLIED, {"digest": self._digest()})
+        kube.set_config_map("sandbox", APPLIED, {"digest": self._digest()})
+
+    def _wait_for_ending(self, names: set[str]) -> None:
+        """Let namespaces that were deleted by hand go first; nothing can be put into one that is going."""
+        kube, world = self.site.kube, self.site.world
+        evidence.wait(
+            lambda: not names & kube.namespaces_ending(),
+            clock=world.clock,
+            deadline_s=world.settings.cluster.ready_timeout_s,
+            what=f"namespaces deleted by hand are not gone ({', '.join(sorted(names & kube.namespaces_ending()))})",
+            kube=kube,
+            namespace="sandbox",
+        )
 
     def _objects(self) -> list[dict[str, Any]]:
         return [_waiting(each) for each in platform.objects(self.site.filling())]
 
     def _digest(self) -> str:
         return hashlib.sha256(json.dumps(self._objects(), sort_keys=True).encode()).hexdigest()
+
+
+def new_operator_key() -> str:
+    """Make a key of the form that the gateway knows keys by."""
+    return f"sb_{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
 
 
 def _waiting(given: dict[str, Any]) -> dict[str, Any]:

@@ -131,8 +131,7 @@ class HaveAppImages:
 
     def is_done(self) -> bool:
         """Every image of today's inputs is here."""
-        refs = apps.refs(self.site.world.settings.cache)
-        return all(self.site.docker.image_id(ref) is not None for ref in refs.values())
+        return all(self.site.docker.image_id(ref) is not None for ref in self.site.refs.values())
 
     def do(self, told: Told) -> None:
         """Build what is missing."""
@@ -196,8 +195,7 @@ class HaveImagesInNode:
     def do(self, told: Told) -> None:
         """Load those that differ."""
         site = self.site
-        refs = apps.refs(site.world.settings.cache)
-        site.digests.update(load.load(site.docker, site.cluster.node, refs, told.note))
+        site.digests.update(load.load(site.docker, site.cluster.node, site.refs, told.note))
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ class Site:
     """A context of the user's own kubeconfig; none for a kind cluster of ours."""
     digests: dict[str, str] = field(default_factory=dict)
     """Name of one of our images → how pods name it, by digest."""
+    _refs: dict[str, str] = field(default_factory=dict)
     _docker: Docker | None = None
     _kube: Kube | None = None
     _node_image: str | None = None
@@ -72,6 +73,13 @@ class Site:
                 hint=BUILD_HINT + LOCAL_HINT,
             )
         return str(self._node_image)
+
+    @property
+    def refs(self) -> dict[str, str]:
+        """Our own images as this checkout makes them; looked at once, so that all steps mean the same."""
+        if not self._refs:
+            self._refs.update(apps.refs(self.world.settings.cache))
+        return self._refs
 
     @property
     def cluster(self) -> KindCluster:
@@ -118,7 +126,7 @@ class Site:
         """
         servers = [ApiServer(address, port) for address, port in self.kube.api_servers()]
         return Filling(
-            images={name: self.digests[name] for name in ("gateway", "page")},
+            images={name: self.digests[name] for name in ("gateway", "page", "engine")},
             api_servers=servers,
             node_addresses=self.kube.node_addresses(),
             pod_cidrs=[self.pod_cidr],
@@ -146,12 +154,19 @@ class Site:
         if not self.is_kind:
             yield []
             return
-        image = apps.refs(self.world.settings.cache)["gateway"]
+        image = self.refs["gateway"]
         found = self.stub()
         with outside.listening(
             self.docker, self.world.clock, cluster=found.name, network=found.network, image=image
         ) as target:
             yield [target]
+
+    def tell_kubelet_authorities(self) -> None:
+        """Let the steward know the node's kubelet by its certificate, which nobody else has signed."""
+        if self.is_kind:
+            self.kube.set_config_map(
+                "sandbox", "kubelet-ca", {"ca.crt": boot.kubelet_certificate(self.docker, self.stub().node)}
+            )
 
     def deny_at_boot(self) -> None:
         """Let the node deny all pod traffic from its start until the policy agent is there."""

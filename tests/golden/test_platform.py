@@ -13,6 +13,7 @@ from sandbox.cluster.platform import ApiServer, Filling, Object, objects
 
 KIND = Filling(
     images={
+        "engine": "docker.io/sandbox/engine@sha256:" + "3" * 64,
         "gateway": "docker.io/sandbox/gateway@sha256:" + "1" * 64,
         "page": "docker.io/sandbox/page@sha256:" + "2" * 64,
     },

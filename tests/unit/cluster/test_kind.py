@@ -107,12 +107,12 @@ def test_a_cluster_of_another_data_folder_is_left_alone(
 
 
 def made(cluster: KindCluster, docker: Docker, engine: FakeEngine, tmp_path: Path) -> None:
-    program = kind_program(tmp_path, "cat > $(dirname $0)/config; env > $(dirname $0)/env; echo Creating cluster")
+    program = kind_program(tmp_path, "cat > $(dirname $0)/config; env > $(dirname $0)/env; echo Creating cluster; echo ' ✓ Preparing nodes 📦'")
     engine.nodes.append(FakeNode(engine, cluster.node, cluster.home.path / "state"))
     engine.networks_there.append(cluster.network)
     said: list[str] = []
     cluster.create(docker, program, {"PATH": "/usr/bin:/bin", "KIND_EXPERIMENTAL_PROVIDER": "podman"}, said.append)
-    assert said == ["Creating cluster"]
+    assert said == ["Preparing nodes 📦"]
 
 
 def test_kind_is_given_its_configuration_and_a_network_of_our_own(

@@ -22,7 +22,7 @@ from sandbox.cluster.platform import (
 from sandbox.engine import arguments, manifests
 
 FILLING = Filling(
-    images={name: f"docker.io/sandbox/{name}@sha256:{'1' * 64}" for name in ("gateway", "page")},
+    images={name: f"docker.io/sandbox/{name}@sha256:{'1' * 64}" for name in ("gateway", "page", "engine")},
     api_servers=[ApiServer("172.18.0.2", 6443)],
     node_addresses=["172.18.0.2"],
     pod_cidrs=["10.244.0.0/16"],
@@ -68,6 +68,8 @@ def faults(pod: dict[str, Any], *, has_token: bool) -> list[str]:
 
 def _is_plain_volume(volume: dict[str, Any]) -> bool:
     (kind,) = volume.keys() - {"name"}
+    if kind == "configMap":
+        return volume[kind]["name"] == "kubelet-ca"
     return kind in {"persistentVolumeClaim", "secret"} or (kind == "emptyDir" and "sizeLimit" in volume[kind])
 
 
@@ -312,7 +314,7 @@ def test_settings_are_merged_and_a_change_makes_new_pods() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"images": {"page": "x@sha256:1"}}, "image 'gateway' of gateway has no digest"),
+        ({"images": {"page": "x@sha256:1"}}, "the image sandbox/gateway has no digest"),
         ({"images": {"gateway": "sandbox/gateway:latest", "page": "x@sha256:1"}}, "has no digest"),
         ({"api_servers": []}, "addresses of the API servers are not known"),
         ({"node_addresses": []}, "no address for port 10250"),
