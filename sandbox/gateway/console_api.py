@@ -55,7 +55,7 @@ async def status(request: Request) -> Response:
         wire.Status(
             version=__version__,
             backend=door.backend,
-            isolation=door.isolation,
+            isolation=door.watch.isolation,
             page=door.page_url,
             api=door.api_url,
             models=tuple(await door.engines.rows()),

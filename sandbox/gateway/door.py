@@ -31,14 +31,12 @@ class Door:
     backend: str
     page_url: str
     api_url: str
-    isolation: str = ""
-    """Who enforces network policies; ``unproved …`` where nobody is known to; empty where there are none."""
     started: float = field(default_factory=time.monotonic)
     watch: Watch = field(init=False)
 
     def __post_init__(self) -> None:
         """Have its engines watched."""
-        self.watch = Watch(self.engines, self.metrics, backend=self.backend, isolation=self.isolation)
+        self.watch = Watch(self.engines, self.metrics, backend=self.backend)
 
     async def identify(self, request: Request) -> Identity:
         """Say who is asking.

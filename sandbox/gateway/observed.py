@@ -30,7 +30,6 @@ class Watch:
         metrics: Metrics,
         *,
         backend: str,
-        isolation: str,
         patience_s: float = PATIENCE_S,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
@@ -42,7 +41,7 @@ class Watch:
         self._sleep = sleep
         self._slots: dict[str, int] = {}
         """Of every served model, as last known."""
-        self._told = Observed(backend=backend, isolation=isolation)
+        self._told = Observed(backend=backend)
         self._asked_at = 0.0
         self._is_away = False
         self._steward_until = 0.0
@@ -51,6 +50,11 @@ class Watch:
         self._sampled_at = 0.0
         self._history = History()
         self._lock = anyio.Lock()
+
+    @property
+    def isolation(self) -> str:
+        """Who enforces network policies, as the steward told last."""
+        return self._told.isolation
 
     async def keep(self) -> None:
         """Sample again and again; returns only by cancellation."""
@@ -105,8 +109,7 @@ class Watch:
                 return
             self._history.add(told.history)
             self._steward_until = max([self._steward_until, *(sample.at for sample in told.history)])
-            kept = {"backend": self._told.backend, "isolation": self._told.isolation, "history": ()}
-            self._told = told.model_copy(update=kept)
+            self._told = told.model_copy(update={"backend": self._told.backend, "history": ()})
 
     def _say_away(self, why: str) -> None:
         problems = (f"{why}; this is how it was when it last did",)

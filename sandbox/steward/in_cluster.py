@@ -20,7 +20,7 @@ from sandbox.facts import Host, ModelCard
 from sandbox.steward.cluster import ClusterStarter, retire
 from sandbox.steward.keeper import Keeper
 from sandbox.steward.observe import Lookout
-from sandbox.steward.observe_cluster import KUBELET_CA, TOKEN, ClusterObserver
+from sandbox.steward.observe_cluster import KUBELET_CA, TOKEN, ClusterObserver, isolation_on_record
 from sandbox.steward.observe_kubelet import Kubelets
 from sandbox.steward.pods import EnginePods
 from sandbox.steward.serving import listening, serve
@@ -51,7 +51,7 @@ async def serve_in_cluster(settings: config.Settings, asked: argparse.Namespace)
             await serve(
                 listener,
                 keepers,
-                lookout=Lookout(observer, backend=settings.backend),
+                lookout=Lookout(observer, backend=settings.backend, isolation=isolation_on_record),
                 read_token=functools.partial(read_secret, asked.token_file),
                 beside=(pods.follow, clear),
             )

@@ -59,11 +59,22 @@ class Lookout:
         observer: Observer,
         *,
         backend: str,
+        isolation: Callable[[], str] = str,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
+        """Look with an observer's eyes.
+
+        Args:
+            observer: sees the processes or the pods.
+            backend: where they run.
+            isolation: says who enforces network policies; nothing where there are none.
+            now: the time, seconds since the epoch.
+            sleep: waits.
+        """
         self._observer = observer
         self._backend = backend
+        self._isolation = isolation
         self._now = now
         self._sleep = sleep
         self._sight = Sight(())
@@ -82,6 +93,7 @@ class Lookout:
         await self._look(FRESH_S)
         return Observed(
             backend=self._backend,
+            isolation=self._isolation(),
             looked_at=self._looked_at,
             units=self._sight.units,
             happenings=self._sight.happenings,

@@ -15,7 +15,7 @@ from sandbox.errors import ClusterFailed
 from sandbox.steward.observe import Kept, Rates, Sight
 from sandbox.steward.observe_kubelet import PodName, Usage
 from sandbox.steward.observe_pods import happening_of, is_ours, unit_of
-from sandbox.wire.observed import Happening, Unit
+from sandbox.wire.observed import UNPROVED, Happening, Unit
 
 NAMESPACES = ("sandbox", "models", "intake")
 KUBELET_CA = Path("/kubelet-ca/ca.crt")
@@ -23,6 +23,10 @@ TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 REMEMBERED = 50
 """Happenings that are told."""
 FORBIDDEN = 403
+PROOF = Path("/isolation/how")
+"""What was found when isolation was tried, from the ConfigMap that `up` writes before it lets the steward start."""
+CANARIES = "canary-"
+"""What the pods are called that try it; nobody needs to know how each of them came and went."""
 
 
 class Nodes(Protocol):
@@ -86,7 +90,8 @@ class ClusterObserver:
             except httpx2.HTTPError as error:
                 raise _unanswered(str(error) or type(error).__name__) from error
             pods += [pod for pod in found if is_ours(pod)]
-            happenings += [told for event in events if (told := happening_of(event))]
+            told = [happening for event in events if (happening := happening_of(event))]
+            happenings += [each for each in told if each.is_warning or not each.about.startswith(CANARIES)]
         used = await self._used(pods, problems)
         units = [self._with_figures(unit_of(pod), used) for pod in pods]
         self._rates.forget_all_but({_run_of(unit) for unit in units})
@@ -119,6 +124,15 @@ class ClusterObserver:
     def _threads(self, unit: Unit) -> float | None:
         rows = [keeper.entry().row for keeper in self._keepers] if unit.model else []
         return next((float(row.threads) for row in rows if row.id == unit.model and row.threads), None)
+
+
+def isolation_on_record(proof: Path = PROOF) -> str:
+    """Say who enforces network policies, by what is on record; without a record it is not proved."""
+    try:
+        how = proof.read_text(encoding="utf-8").strip()
+    except OSError:
+        how = ""
+    return how or f"{UNPROVED}: nothing on record says that it was tried"
 
 
 def _run_of(unit: Unit) -> str:

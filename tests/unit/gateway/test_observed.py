@@ -39,7 +39,7 @@ def time() -> Time:
 @pytest.fixture
 def watch(gateway: Gateway, time: Time) -> Watch:
     door = gateway.door
-    door.watch = Watch(door.engines, door.metrics, backend="kind", isolation="enforced by a test", now=time)
+    door.watch = Watch(door.engines, door.metrics, backend="kind", now=time)
     return door.watch
 
 
@@ -65,8 +65,10 @@ async def test_a_moment_that_is_none_is_refused(gateway: Gateway, since: str) ->
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_request")
 
 
-async def test_units_come_from_the_steward_and_the_isolation_from_the_gateway(gateway: Gateway, watch: Watch) -> None:
-    gateway.steward.observing = Observed(backend="local", looked_at=999.0, units=(UNIT,))
+async def test_all_comes_from_the_steward_but_where_it_runs(gateway: Gateway, watch: Watch) -> None:
+    gateway.steward.observing = Observed(
+        backend="local", isolation="enforced by a test", looked_at=999.0, units=(UNIT,)
+    )
     found = await told(gateway)
     assert (found.units, found.looked_at) == ((UNIT,), 999.0)
     assert (found.backend, found.isolation) == ("kind", "enforced by a test")
@@ -148,7 +150,7 @@ async def test_with_the_steward_away_the_last_known_is_told_and_said(
 
 async def test_nobody_waits_for_a_steward_that_hangs(gateway: Gateway, time: Time) -> None:
     door = gateway.door
-    door.watch = Watch(door.engines, door.metrics, backend="local", isolation="", patience_s=0.05, now=time)
+    door.watch = Watch(door.engines, door.metrics, backend="local", patience_s=0.05, now=time)
     await door.watch.sample()
     gateway.steward.hangs = True
     time.at += 5
@@ -169,9 +171,10 @@ async def test_what_is_older_than_half_an_hour_is_forgotten(gateway: Gateway, wa
     assert [sample.at for sample in (await told(gateway)).history] == [time.at]
 
 
-async def test_status_says_how_isolated_it_is(gateway: Gateway) -> None:
+async def test_status_says_how_isolated_it_is(gateway: Gateway, watch: Watch) -> None:
     assert (await gateway.http.get("/sandbox/v1/status")).json()["isolation"] == ""
-    gateway.door.isolation = "unproved: nothing was seen to hold"
+    gateway.steward.observing = Observed(isolation="unproved: nothing was seen to hold")
+    await watch.sample()
     assert (await gateway.http.get("/sandbox/v1/status")).json()["isolation"].startswith("unproved")
 
 
@@ -183,7 +186,7 @@ async def test_a_watch_samples_until_it_is_cancelled(gateway: Gateway, time: Tim
         time.at += duration_s
         await anyio.lowlevel.checkpoint()
 
-    watch = Watch(gateway.door.engines, gateway.door.metrics, backend="", isolation="", now=time, sleep=sleep)
+    watch = Watch(gateway.door.engines, gateway.door.metrics, backend="", now=time, sleep=sleep)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch.keep)
         with anyio.fail_after(5):

@@ -62,7 +62,7 @@ def observer() -> FakeObserver:
 
 @pytest.fixture
 def lookout(observer: FakeObserver, clock: Turned) -> Lookout:
-    return Lookout(observer, backend="local", now=clock, sleep=clock.sleep)
+    return Lookout(observer, backend="local", isolation=lambda: "unproved: a test", now=clock, sleep=clock.sleep)
 
 
 async def test_it_looks_every_few_seconds_and_remembers(lookout: Lookout, clock: Turned) -> None:
@@ -136,6 +136,7 @@ async def test_the_token_opens_what_was_seen(lookout: Lookout) -> None:
     assert reply.status_code == 200
     found = Observed.model_validate_json(reply.content)
     assert [unit.name for unit in found.units] == ["page"]
+    assert (found.backend, found.isolation) == ("local", "unproved: a test")
     assert len(found.history) == 1
     later = Observed.model_validate_json((await asked(lookout, "/observed?since=1000")).content)
     assert later.history == ()

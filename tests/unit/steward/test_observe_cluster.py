@@ -15,7 +15,7 @@ from lightkube.config.models import Cluster, User
 from lightkube.resources.core_v1 import Event, Pod
 
 from sandbox.errors import ClusterFailed
-from sandbox.steward.observe_cluster import ClusterObserver
+from sandbox.steward.observe_cluster import ClusterObserver, isolation_on_record
 from sandbox.steward.observe_kubelet import Kubelets, Usage, trusting, usages
 from sandbox.steward.observe_pods import happening_of, is_ours, unit_of
 from sandbox.wire.fleet import Entry
@@ -51,9 +51,9 @@ pod_cpu_usage_seconds_total{namespace="models",pod="only-as-a-pod"} 2.0 17639700
 # TYPE pod_memory_working_set_bytes gauge
 pod_memory_working_set_bytes{namespace="models",pod="engine-tiny-1"} 2.21e+08 1763970000300
 pod_memory_working_set_bytes{namespace="models",pod="only-as-a-pod"} 1e+06 1763970000300
-# HELP scrape_error [ALPHA] 1 if there was an error while getting container metrics, 0 otherwise
-# TYPE scrape_error gauge
-scrape_error 0
+# HELP resource_scrape_error [STABLE] 1 if there was an error while getting container metrics, 0 otherwise
+# TYPE resource_scrape_error gauge
+resource_scrape_error 0
 """
 LABELS = {
     "app.kubernetes.io/part-of": "sandbox",
@@ -370,6 +370,27 @@ async def test_our_pods_are_seen_with_their_figures_and_plan(observer: ClusterOb
 
 async def test_happenings_come_the_newest_first(observer: ClusterObserver) -> None:
     assert [each.reason for each in (await observer.look()).happenings] == ["Pulled", "BackOff"]
+
+
+async def test_how_canaries_come_and_go_is_left_out(observer: ClusterObserver, server: ApiServer) -> None:
+    canary = {"kind": "Pod", "name": "canary-page"}
+    server.events = [event(involvedObject=canary, type="Normal"), event(involvedObject=canary, reason="Failed")]
+    assert [each.reason for each in (await observer.look()).happenings] == ["Failed"]
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        ("enforced by the sandbox's policy agent\n", "enforced by the sandbox's policy agent"),
+        ("unproved", "unproved"),
+        ("", "unproved: nothing on record"),
+        (None, "unproved: nothing on record"),
+    ],
+)
+def test_isolation_is_what_is_on_record_and_unproved_without(tmp_path: Path, record: str | None, words: str) -> None:
+    if record is not None:
+        (tmp_path / "how").write_text(record)
+    assert isolation_on_record(tmp_path / "how").startswith(words)
 
 
 async def test_figures_that_cannot_be_had_are_none_and_why_is_said_once(
