@@ -144,9 +144,7 @@ def _import(docker: Docker, node: Node, refs: list[str]) -> None:
             stream = api.exec_start(work, socket=True)
             try:
                 _send(stream, archive.iter_content(CHUNK_BYTES))
-                # its two streams are one text here
-                frames = docker_socket.frames_iter(stream, tty=False)  # type: ignore[no-untyped-call]  # the SDK's
-                said = b"".join(data for _, data in frames)
+                said = _hear(stream)
             finally:
                 stream.close()
         status = api.exec_inspect(work)["ExitCode"]
@@ -154,8 +152,7 @@ def _import(docker: Docker, node: Node, refs: list[str]) -> None:
         raise ClusterFailed(f"loading images into {node.container.name} broke off: {error}", hint=_HINT) from error
     if status != 0:
         raise ClusterFailed(
-            f"the node {node.container.name} did not take the images, status {status}: "
-            f"{said.decode(errors='replace')[-LAST_CHARACTERS:]}",
+            f"the node {node.container.name} did not take the images, status {status}: {said[-LAST_CHARACTERS:]}",
             hint=_HINT,
         )
 
@@ -181,3 +178,14 @@ def _send(stream: Any, pieces: Iterable[bytes]) -> None:  # its type depends on 
             socket.sendall(piece)
     except (BrokenPipeError, ConnectionResetError):
         return  # the command ended before its input did: its status says what to think of it
+
+
+def _hear(stream: Any) -> str:  # as above
+    """Read what a command says until its end; both of its streams are one text here."""
+    heard = bytearray()
+    try:
+        for _, data in docker_socket.frames_iter(stream, tty=False):  # type: ignore[no-untyped-call]  # the SDK's
+            heard += data
+    except ConnectionResetError:
+        pass  # it ended with input left over; whatever it said before is here
+    return heard.decode(errors="replace")
