@@ -69,7 +69,7 @@ def faults(pod: dict[str, Any], *, has_token: bool) -> list[str]:
 def _is_plain_volume(volume: dict[str, Any]) -> bool:
     (kind,) = volume.keys() - {"name"}
     if kind == "configMap":
-        return volume[kind]["name"] == "kubelet-ca"
+        return volume[kind]["name"] in {"kubelet-ca", "isolation"}
     return kind in {"persistentVolumeClaim", "secret"} or (kind == "emptyDir" and "sizeLimit" in volume[kind])
 
 
