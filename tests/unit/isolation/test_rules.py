@@ -92,6 +92,21 @@ def test_a_pod_in_a_namespace_not_heard_of_matches_no_namespace_selector() -> No
     assert ip_address("10.244.0.3") not in found.allows[0].peers
 
 
+def test_the_same_selector_means_each_policys_own_namespace() -> None:
+    rule: dict[str, Any] = {"from": [{"podSelector": {}}]}
+    of = world(
+        pod("x", "a", "10.244.0.2", {}),
+        pod("y", "b", "10.244.0.3", {}),
+        policies=[policy(name, "p", {"ingress": [rule]}) for name in "xy"],
+    )
+    for own, other in (("10.244.0.2", "10.244.0.3"), ("10.244.0.3", "10.244.0.2")):
+        found = chain(of, Direction.INGRESS, own)
+        assert found is not None
+        assert found.allows[0].peers is not None
+        assert ip_address(own) in found.allows[0].peers
+        assert ip_address(other) not in found.allows[0].peers
+
+
 def test_a_policy_says_nothing_of_other_namespaces() -> None:
     of = world(pod("x", "a", "10.244.0.2", {}), pod("y", "b", "10.244.0.3", {}), policies=[policy("x", "p", {})])
     assert chain(of, Direction.INGRESS, "10.244.0.3") is None
