@@ -125,6 +125,19 @@ class Docker:
             raise BuildFailed(f"building {ref} from {context} gave no image:\n" + "\n".join(last), hint=_BUILD_HINT)
         return made
 
+    def load(self, archive: Path, ref: str) -> str:
+        """Take the images of an archive in, and return the id of the one that is named.
+
+        Raises:
+            BuildFailed: the engine does not take it, or the named one is not in it.
+        """
+        with _translated(f"import of {archive}"), archive.open("rb") as file:
+            self.client.images.load(file)
+        made = self.image_id(ref)
+        if made is None:
+            raise BuildFailed(f"{archive} holds no image {ref}", hint=_DISK_HINT)
+        return made
+
     def save(self, ref: str, into: Path) -> Path:
         """Write an image with its name as a tar archive; the file exists only when it is whole.
 

@@ -18,7 +18,6 @@ from typing import Any
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MADE_AT = "1970-01-01T00:00:00Z"
-LOCATION = "usr/local/bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +26,13 @@ class StaticImage:
 
     ref: str
     program: Path
+    folder: str = "usr/local/bin"
+    """Where in the image it lies; empty for the root."""
+
+    @property
+    def entrypoint(self) -> str:
+        """Say how the program is started."""
+        return f"/{self.folder}/{self.program.name}" if self.folder else f"/{self.program.name}"
 
 
 def write(images: Sequence[StaticImage], architecture: str, into: Path) -> Path:
@@ -39,7 +45,7 @@ def write(images: Sequence[StaticImage], architecture: str, into: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=into.parent) as scratch, tarfile.open(into, "w") as archive:
         for image in images:
             layer = Path(scratch) / "layer.tar"
-            _write_layer(image.program, layer)
+            _write_layer(image, layer)
             digest = _digest(layer)
             configuration = _configuration(image, architecture, digest)
             name = hashlib.sha256(configuration).hexdigest()
@@ -52,15 +58,14 @@ def write(images: Sequence[StaticImage], architecture: str, into: Path) -> Path:
     return into
 
 
-def _write_layer(program: Path, into: Path) -> None:
+def _write_layer(image: StaticImage, into: Path) -> None:
     with tarfile.open(into, "w") as tar:
-        parts = LOCATION.split("/")
-        for depth in range(len(parts)):
-            folder = _entry("/".join(parts[: depth + 1]), 0, mode=0o755)
+        for parent in reversed(Path(image.entrypoint).parents[:-1]):
+            folder = _entry(str(parent).lstrip("/"), 0, mode=0o755)
             folder.type = tarfile.DIRTYPE
             tar.addfile(folder)
-        with program.open("rb") as file:
-            tar.addfile(_entry(f"{LOCATION}/{program.name}", program.stat().st_size, mode=0o755), file)
+        with image.program.open("rb") as file:
+            tar.addfile(_entry(image.entrypoint.lstrip("/"), image.program.stat().st_size, mode=0o755), file)
 
 
 def _configuration(image: StaticImage, architecture: str, digest: str) -> bytes:
@@ -68,7 +73,7 @@ def _configuration(image: StaticImage, architecture: str, digest: str) -> bytes:
         "architecture": architecture,
         "os": "linux",
         "created": MADE_AT,
-        "config": {"Env": [f"PATH={PATH}"], "Entrypoint": [f"/{LOCATION}/{image.program.name}"]},
+        "config": {"Env": [f"PATH={PATH}"], "Entrypoint": [image.entrypoint]},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
         "history": [{"created": MADE_AT, "created_by": f"one program: {image.program.name}"}],
     }

@@ -14,7 +14,6 @@ ETCD_TAG = "3.6.5-0"
 COREDNS_TAG = "v1.12.1"
 PAUSE_TAG = "3.10"
 """The tag that kind's configuration of containerd names; kubeadm's own is another, and is not used."""
-AGNHOST_TAG = "2.43"
 
 _VERSION_PACKAGES = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
 _MAJOR, _MINOR, _ = KUBERNETES_VERSION.removeprefix("v").split(".")
