@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sandbox.cluster.docker import Docker, Say
 from sandbox.cluster.images import contents
+from sandbox.errors import BuildFailed
 
 FILES = "rootfs"
 """Folder beside the Dockerfile whose content goes to the root of the image."""
@@ -39,15 +40,19 @@ class Image:
     """Its name, the same for the same content; read once, so that a file changed meanwhile changes no name."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "ref", self._named())
+
+    def _named(self) -> str:
         given = [text for pair in self.arguments for text in pair]
         key = contents.key(self.base, contents.folder(self.recipe), self.dockerfile, *given, *self.inputs)
-        object.__setattr__(self, "ref", f"docker.io/sandbox/{self.name}:{key}")
+        return f"docker.io/sandbox/{self.name}:{key}"
 
     def build(self, docker: Docker, cache: Path, say: Say) -> None:
         """Build it unless it is there; its base has to be.
 
         Raises:
-            BuildFailed: with the end of what was said.
+            BuildFailed: with the end of what was said; or its files were changed while they were read, and the name
+                would be that of another content.
         """
         if docker.image_id(self.ref) is not None:
             return
@@ -57,6 +62,8 @@ class Image:
             (context / FILES).mkdir()
             self.fill(context / FILES, say)
             settle(context)
+            if self._named() != self.ref:
+                raise BuildFailed(f"files of {self.ref} were changed while they were read", hint="try again")
             say(f"{self.name}: building the image")
             arguments: Mapping[str, str] = {"BASE": self.base, **dict(self.arguments)}
             docker.build(context, self.ref, arguments=arguments, say=_silent, dockerfile=self.dockerfile)

@@ -127,6 +127,20 @@ def test_a_failed_build_leaves_no_folder_and_says_its_last_words(tmp_path: Path)
     assert list(image.scratch(tmp_path).iterdir()) == []
 
 
+def test_a_file_changed_while_it_is_read_gets_no_image_of_the_old_name(tmp_path: Path) -> None:
+    code = tmp_path / "code.py"
+    code.write_text("x = 1\n")
+
+    def fill(files: Path, say: Say) -> None:
+        _fill(files, say)
+        code.write_text("x = 2\n")
+
+    client, made = Client(), Image("gateway", "gateway", "base:1", (code,), fill)
+    with pytest.raises(BuildFailed, match="changed while"):
+        made.build(_docker(client), tmp_path / "cache", _quiet)
+    assert client.api.built == {}
+
+
 def test_what_a_killed_build_left_is_cleared(tmp_path: Path) -> None:
     (image.scratch(tmp_path) / "gateway-abc" / "rootfs").mkdir(parents=True)
     image.clear(tmp_path)
