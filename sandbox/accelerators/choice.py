@@ -49,7 +49,7 @@ def choose(
     """
     if asked == "auto":
         return _best(found, backend, where, offer)
-    place = where or _place_of(asked, backend)
+    place = where or place_of(asked, backend)
     lacking = missing(asked, place, found, backend, offer)
     if lacking:
         raise AcceleratorUnavailable(
@@ -76,7 +76,7 @@ def missing(
     return needs.on_host(kind, found)
 
 
-def _place_of(kind: Kind, backend: str) -> Place:
+def place_of(kind: Kind, backend: str) -> Place:
     """Say where an engine has to run to reach an accelerator: in a pod where that can be."""
     if backend == "local":
         return "host"
@@ -88,13 +88,13 @@ def _place_of(kind: Kind, backend: str) -> Place:
 def _best(found: Accelerators, backend: str, where: Place | None, offer: ClusterOffer | None) -> Choice:
     reasons = []
     for kind in _candidates(backend):
-        place = where or _place_of(kind, backend)
+        place = where or place_of(kind, backend)
         lacking = missing(kind, place, found, backend, offer)
         if not lacking:
             return Choice(kind, _described(kind, found, backend, place), place)
         if needs.is_relevant(kind, found, backend):
             reasons.append(f"{NAMES[kind]} is not used: {lacking[0].what}")
-    place = where or _place_of("cpu", backend)
+    place = where or place_of("cpu", backend)
     why = _described("cpu", found, backend, place) + "; " + ("; ".join(reasons) or _nothing_found(backend))
     return Choice("cpu", why, place)
 

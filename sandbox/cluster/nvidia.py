@@ -15,11 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
-import yaml
-
+from sandbox.cluster import recipes
 from sandbox.errors import AcceleratorUnavailable
 
 Say = Callable[[str], None]
@@ -133,11 +131,9 @@ def set_up(node: Node, read: Callable[[str], bytes | None], say: Say) -> None:
             )
 
 
-def manifests(folder: Path) -> list[dict[str, Any]]:
-    """Read the RuntimeClass and the device plugin from ``clusters/nvidia``, in the order of its kustomization."""
-    listed = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))["resources"]
-    texts = [(folder / name).read_text(encoding="utf-8") for name in listed]
-    return [dict(each) for text in texts for each in yaml.safe_load_all(text)]
+def manifests() -> list[dict[str, Any]]:
+    """Read the RuntimeClass and the device plugin."""
+    return recipes.objects("nvidia")
 
 
 def image_of(objects: Sequence[Mapping[str, Any]]) -> str:

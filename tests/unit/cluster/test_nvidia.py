@@ -109,7 +109,7 @@ def test_the_runtime_of_other_pods_stays_what_it_was() -> None:
 
 
 def objects() -> list[dict[str, Any]]:
-    return nvidia.manifests(FOLDER)
+    return nvidia.manifests()
 
 
 def test_the_manifests_are_objects_that_kubernetes_knows() -> None:
