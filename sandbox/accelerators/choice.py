@@ -92,7 +92,7 @@ def _best(found: Accelerators, backend: str, where: Place | None, offer: Cluster
         lacking = missing(kind, place, found, backend, offer)
         if not lacking:
             return Choice(kind, _described(kind, found, backend, place), place)
-        if needs.is_relevant(kind, found, backend):
+        if needs.is_relevant(kind, found, backend, offer):
             reasons.append(f"{NAMES[kind]} is not used: {lacking[0].what}")
     place = where or place_of("cpu", backend)
     why = _described("cpu", found, backend, place) + "; " + ("; ".join(reasons) or _nothing_found(backend))
@@ -118,7 +118,7 @@ def _nothing_found(backend: str) -> str:
 
 def _described(kind: Kind, found: Accelerators, backend: str, place: Place) -> str:
     name = NAMES[kind]
-    if kind == "cuda" and found.nvidia.gpus:
+    if kind == "cuda" and found.nvidia.gpus and not backend.startswith("context:"):
         first = found.nvidia.gpus[0]
         memory = f", {show_bytes(first.memory_bytes)}" if first.memory_bytes is not None else ""
         name = f"{name} on {first.name}{memory}"

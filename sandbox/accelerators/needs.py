@@ -28,14 +28,14 @@ MOUNTS = "sudo nvidia-ctk config --in-place --set accept-nvidia-visible-devices-
 ANEW = "make the cluster anew, nothing is lost: make down && make up"
 PLUGIN = "kubectl -n kube-system describe daemonset nvidia-device-plugin"
 CUDA_IMAGE = "run on the processor: SANDBOX_ENGINE_ACCELERATOR=cpu make up; or bring the image into the node"
-BUILD_CUDA = "python -m sandbox.engine.build llama-server-cuda, then name it: SANDBOX_ENGINE_PATH=…"
+BUILD_CUDA = "python -m sandbox.engine.build llama-server-cuda, and leave SANDBOX_ENGINE_PATH unset"
 OWN_ENGINE = "name a llama-server that was built with it: SANDBOX_ENGINE_PATH=…"
 
 
-def is_relevant(kind: Kind, found: Accelerators, backend: str) -> bool:
+def is_relevant(kind: Kind, found: Accelerators, backend: str, offer: ClusterOffer | None = None) -> bool:
     """Say whether there is any hardware of that kind; what is missing for hardware nobody has interests nobody."""
     if backend.startswith("context:"):
-        return False
+        return kind == "cuda" and offer is not None and bool(offer.gpus)
     if kind == "cuda":
         return found.nvidia.is_there
     if kind == "metal":

@@ -30,7 +30,7 @@ def examine(
     for kind in BEST_FIRST if asked == "auto" else ():
         if kind == choice.kind:
             break  # what comes after it would not be taken anyway
-        if is_relevant(kind, found, backend):
+        if is_relevant(kind, found, backend, offer):
             lacking = missing(kind, place_of(kind, backend), found, backend, offer)
             findings += [_told(kind, found, each, is_good=True) for each in lacking]
     return findings
