@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -344,3 +345,31 @@ def test_the_page_holds_nothing_but_its_session(scripted: Scripted, browser: Bro
         assert SESSION_KEY not in visit.page.content()
         cookie = next(one for one in visit.page.context.cookies() if one["name"] == "sandbox_session")
         assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/")
+
+
+def test_the_cluster_page_draws_its_plots_without_evaluating_anything(
+    scripted: Scripted, browser: Browser, tmp_path: Path
+) -> None:
+    for is_dark in (False, True):
+        with visiting(browser, scripted.page_url, is_dark=is_dark) as visit:
+            visit.sign_in(scripted.signin_url())
+            visit.page.goto(f"{scripted.page_url}/cluster")
+            plots = visit.page.get_by_test_id("stVegaLiteChart").locator("svg")
+            expect(plots).to_have_count(4, timeout=APPEARS_MS)
+            for number in range(4):  # nothing is drawn where the policy against eval stops Vega
+                drawn = plots.nth(number).locator(".mark-area path").first
+                expect(drawn).to_have_attribute("d", re.compile("L|C"), timeout=APPEARS_MS)
+            expect(visit.page.get_by_text("3 times, last: out of memory (exit 137)")).to_be_visible()
+            visit.photograph(f"cluster {'dark' if is_dark else 'light'}", tmp_path)
+
+
+def test_every_page_warns_while_isolation_is_unproved(scripted: Scripted, browser: Browser, tmp_path: Path) -> None:
+    scripted.gateway.console.isolation = "unproved"
+    with visiting(browser, scripted.page_url) as visit:
+        visit.sign_in(scripted.signin_url())
+        for path in ("/", "/status", "/cluster", "/keys"):
+            visit.page.goto(scripted.page_url + path)
+            expect(visit.page.get_by_text("The network isolation of this cluster is unproved")).to_be_visible(
+                timeout=APPEARS_MS
+            )
+        visit.photograph("unproved", tmp_path)
