@@ -23,7 +23,11 @@ BUG = 70
 USAGE = 2
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-Backend = Annotated[str | None, typer.Option(help="Where to run: auto or local.")]
+Backend = Annotated[str | None, typer.Option(help="Where to run: auto, local, kind or context:NAME.")]
+Context = Annotated[str | None, typer.Option(help="Run in a cluster of your own, by its context in your kubeconfig.")]
+Unproved = Annotated[
+    bool, typer.Option("--allow-unproved", help="Run where isolation is not enforced; every page then says so.")
+]
 
 app = typer.Typer(
     name="sandbox",
@@ -53,13 +57,16 @@ def _version(
 @app.command()
 def up(
     backend: Backend = None,
+    context: Context = None,
+    allow_unproved: Unproved = False,
     json: Json = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the steps and what is done, change nothing.")
     ] = False,
 ) -> None:
     """Bring the sandbox up: model, engine, gateway and page."""
-    world = host({"backend": backend}).world
+    asked = f"context:{context}" if context else backend
+    world = host({"backend": asked, "cluster.allow_unproved": allow_unproved or None}).world
     if dry_run:
         states = lifecycle.dry_run(world)
         if json:

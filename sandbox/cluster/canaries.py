@@ -101,11 +101,11 @@ class Verdict:
 ALLOWED: Mapping[Place, frozenset[str]] = {
     "engine": frozenset(),
     "gateway": frozenset({"steward", "engine", "dns-udp", "dns-tcp"}),
-    "page": frozenset({"gateway", "dns-udp", "dns-tcp"}),
+    "page": frozenset({"gateway", "node-gateway", "dns-udp", "dns-tcp"}),
     "steward": frozenset({"api", "api-node", "kubelet", "dns-udp", "dns-tcp"}),
     "stranger": frozenset({"api", "api-node", "kubelet", "etcd", "outside", "dns-udp", "dns-tcp", "dns-figures"}),
 }
-"""Who may reach what; everything else is forbidden."""
+"""Who may reach what; everything else is forbidden. A node's port leads to the pod behind it, under its policies."""
 
 
 def ways(targets: Iterable[Target], places: Sequence[Place] = ("engine", "gateway", "page", "stranger")) -> list[Way]:
@@ -114,7 +114,7 @@ def ways(targets: Iterable[Target], places: Sequence[Place] = ("engine", "gatewa
         Way(place, target, is_allowed=target.name in ALLOWED[place])
         for place in places
         for target in targets
-        if target.name != place
+        if target.name not in (place, f"node-{place}")
     ]
 
 

@@ -22,7 +22,9 @@ def folder() -> Path:
     for place in (INSTALLED, CHECKOUT):
         if place.is_dir():
             return place
-    raise ConfigError(f"neither {INSTALLED} nor {CHECKOUT} is there", hint="install the package anew, or use a checkout")
+    raise ConfigError(
+        f"neither {INSTALLED} nor {CHECKOUT} is there", hint="install the package anew, or use a checkout"
+    )
 
 
 def objects(name: str) -> list[dict[str, Any]]:

@@ -28,6 +28,8 @@ LLAMA_CPP_FLAGS = (
     # Engines speak on loopback or inside a pod. Left on, they would link whatever OpenSSL this machine happens
     # to have, which no key of the build names and a small image lacks.
     "-DLLAMA_OPENSSL=OFF",
+    # It would fetch the latest page of a model hub at build time, unpinned; the engine shows no page.
+    "-DLLAMA_USE_PREBUILT_UI=OFF",
     "-DLLAMA_BUILD_TESTS=OFF",
     "-DLLAMA_BUILD_EXAMPLES=OFF",
 )

@@ -64,6 +64,8 @@ class HavePlatform:
     def is_done(self) -> bool:
         """What is there was applied from the very same objects, and all of it still is."""
         site = self.site
+        if not site.digests:
+            return False
         try:
             applied = site.kube.config_map("sandbox", APPLIED)
             if applied is None or applied.get("digest") != self._digest():
@@ -191,6 +193,8 @@ class HaveEngineRoom:
     def is_done(self) -> bool:
         """The lists are today's and the steward is ready."""
         try:
+            if not self.site.digests:
+                return False
             listed = self.site.kube.config_map("models", "reviewed")
             return listed == self._lists() and is_ready(self.site.kube, "steward")
         except (NotRunning, ClusterFailed):

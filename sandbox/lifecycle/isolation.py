@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sandbox.cluster import agent, evidence
 from sandbox.cluster.canaries import Canaries, Target, Verdict, ways
+from sandbox.cluster.kind import API_NODE_PORT, PAGE_NODE_PORT
 from sandbox.errors import ClusterFailed, IsolationUnproved, NotRunning
 from sandbox.lifecycle.cluster import APPLIED, lists
 from sandbox.lifecycle.site import Site
@@ -111,6 +112,8 @@ def fixed_targets(site: Site) -> list[Target]:
         Target("gateway", str(kube.service_address("sandbox", "gateway")), 8502),
         Target("page", str(kube.service_address("sandbox", "page")), 8501),
     ]
+    if site.is_kind:
+        targets += [Target("node-gateway", node, API_NODE_PORT), Target("node-page", node, PAGE_NODE_PORT)]
     if dns:
         targets += [Target("dns-udp", dns, 53, "udp"), Target("dns-tcp", dns, 53), Target("dns-figures", dns, 9153)]
     return targets

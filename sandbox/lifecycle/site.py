@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import requests
 from docker.errors import DockerException
 
-from sandbox import config
+from sandbox import config, hardware
 from sandbox.cluster import boot, outside
 from sandbox.cluster.api import Kube
 from sandbox.cluster.canaries import Target
@@ -133,6 +133,7 @@ class Site:
             settings=self._settings(),
             reviewed_images=[self.digests["engine"]],
             gateway_user=os.getuid() or POD_USER,
+            engines_memory_bytes=hardware.look().memory_bytes if self.is_kind else None,
             has_node_ports=self.is_kind,
             has_host_folders=self.is_kind,
         )

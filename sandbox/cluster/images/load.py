@@ -101,6 +101,19 @@ def load(docker: Docker, node_name: str, refs: Mapping[str, str], say: Say) -> d
     return named
 
 
+def present(docker: Docker, node_name: str, refs: Mapping[str, str]) -> dict[str, str] | None:
+    """Say by which digests the node has every one of those images; nothing where one is missing.
+
+    Raises:
+        ClusterFailed: the node does not run, or does not answer.
+    """
+    there = Node.find(docker, node_name).images()
+    if not set(refs.values()) <= there.keys():
+        return None
+    named = {name: by_digest(ref, there[ref]) for name, ref in refs.items()}
+    return named if set(named.values()) <= there.keys() else None
+
+
 def by_digest(ref: str, digest: str) -> str:
     """Name an image by its digest instead of its tag."""
     return f"{_kind(ref)}@{digest}"
