@@ -88,6 +88,13 @@ def test_another_setting_or_package_is_another_build() -> None:
     assert len({programs.recipe().key for programs in others}) == len(others)
 
 
+def test_programs_are_built_at_once_only_where_go_gives_them_their_names() -> None:
+    [(folder, packages)] = kubernetes.KUBERNETES.outputs(Path("/into"))
+    assert folder == "/into/"
+    assert len(packages) == 7
+    assert kubernetes.ETCD.outputs(Path("/into")) == [("/into/etcd", ["go.etcd.io/etcd/server/v3"])]
+
+
 def test_a_module_in_doubt_is_not_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Go that brings along a checksum of its own, as a changed mirror would."""
     source = tmp_path / "source"

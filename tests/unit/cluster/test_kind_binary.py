@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import platform
 from pathlib import Path
 
+import httpx
 import pytest
 
 from sandbox.cluster import kind_binary
+from sandbox.cluster.images import golang
 from sandbox.errors import BuildFailed
 
 
@@ -79,7 +83,42 @@ def test_an_old_kind_on_path_is_passed_over_for_the_built_one(tmp_path: Path, pa
     assert "too old" in told[0]
 
 
-def test_without_kind_and_without_go_both_ways_out_are_named(tmp_path: Path, path: Path) -> None:
-    with pytest.raises(BuildFailed, match=r"Go 1\.24 or later, and no go is on PATH") as raised:
-        kind_binary.provide(tmp_path, None, said)
+def release(status: int, content: bytes) -> httpx.MockTransport:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.url.scheme == "https"
+        return httpx.Response(status, content=content)
+
+    return httpx.MockTransport(answer)
+
+
+def pin(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = (platform.system().lower(), golang.architecture())
+    monkeypatch.setitem(kind_binary.RELEASED_SHA256, here, hashlib.sha256(content).hexdigest())
+
+
+def test_without_go_the_release_is_fetched_once(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pin(b"kind", monkeypatch)
+    fetched = kind_binary.provide(tmp_path, None, said, transport=release(200, b"kind"))
+    assert fetched.read_bytes() == b"kind"
+    assert fetched.stat().st_mode & 0o111
+    assert kind_binary.provide(tmp_path, None, said, transport=release(500, b"")) == fetched
+
+
+def test_a_release_with_another_digest_is_not_kept(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pin(b"kind", monkeypatch)
+    with pytest.raises(BuildFailed, match="pinned is"):
+        kind_binary.provide(tmp_path, None, said, transport=release(200, b"kinder"))
+    assert [found for found in tmp_path.rglob("*") if found.is_file() and found.suffix != ".lock"] == []
+
+
+def test_without_kind_go_and_network_all_ways_out_are_named(tmp_path: Path, path: Path) -> None:
+    told: list[str] = []
+    with pytest.raises(BuildFailed, match="no kind on PATH, no Go to build it with, and https://") as raised:
+        kind_binary.provide(tmp_path, None, told.append, transport=release(503, b""))
+    assert "Go 1.24 or later" in told[0]
     assert "SANDBOX_CLUSTER_KIND" in raised.value.hint
+
+
+def test_a_digest_is_pinned_for_every_machine_that_the_sandbox_runs_on() -> None:
+    assert set(kind_binary.RELEASED_SHA256) == {(s, a) for s in ("linux", "darwin") for a in ("amd64", "arm64")}
+    assert all(len(digest) == 64 for digest in kind_binary.RELEASED_SHA256.values())
