@@ -9,11 +9,11 @@ is kept: an interrupted build goes on where it stopped.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from docker.errors import DockerException
@@ -69,9 +69,9 @@ def build(docker: Docker, cache: Path, say: Say) -> str:
         golang.find("the node image")  # before the minutes that come first
         base = debian.provide(docker, cache, say)
         bins = {programs.name: kubernetes.provide(programs, cache, say) for programs in kubernetes.ALL}
-        with tempfile.TemporaryDirectory(prefix="node-", dir=cache / "builds") as scratch:
-            _build_kube_proxy(docker, base, bins[KUBERNETES.name], Path(scratch) / "kube-proxy", say)
-            context = Path(scratch) / "node"
+        with _scratch(cache) as scratch:
+            _build_kube_proxy(docker, base, bins[KUBERNETES.name], scratch / "kube-proxy", say)
+            context = scratch / "node"
             say("node image: gathering what goes in")
             _fill(context, bins)
             _retagged(docker, kube_proxy_ref(), f"{REGISTRY}/kube-proxy:{KUBERNETES_VERSION}", context / "images")
@@ -102,6 +102,18 @@ def copy_kind_files(source: Path, into: Path) -> None:
     for path in sorted(into.rglob("*")):
         is_program = path.is_dir() or path.parent.name == "bin"
         path.chmod(0o755 if is_program else 0o644)
+
+
+@contextlib.contextmanager
+def _scratch(cache: Path) -> Iterator[Path]:
+    """Lend a folder of one name, so that what a killed build left in it goes with the next one."""
+    folder = cache / "builds" / f"{ref().replace('/', '-').replace(':', '-')}.unfinished"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _tags() -> tuple[str, str, str]:
@@ -153,9 +165,9 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _remove_stages(docker: Docker) -> None:
-    """Remove what the first stage left behind; it holds every archive a second time."""
+    """Remove what first stages left behind; one of them holds every archive a second time."""
     try:
-        docker.client.images.prune(filters={"dangling": True, "label": "sandbox.stage=preload"})
+        docker.client.images.prune(filters={"dangling": True, "label": "sandbox.stage"})
     except DockerException:
         return  # it costs disk and nothing else, and goes with the next `docker image prune`
 
