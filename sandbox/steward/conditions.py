@@ -128,7 +128,10 @@ def _told_end(state: ContainerState, plan: EnginePlan) -> str:
         return "it runs"
     if ended.reason == OUT_OF_MEMORY:
         limit, parts = show_bytes(plan.memory_bytes), plan.memory.told()
-        return f"out of memory, exit {ended.exitCode}: its limit is {limit}, as planned ({parts})"
+        mend = (
+            "SANDBOX_ENGINE_CONTEXT_TOKENS, SANDBOX_ENGINE_SLOTS or SANDBOX_ENGINE_CACHE_RAM_MIB set lower needs less"
+        )
+        return f"out of memory, exit {ended.exitCode}: its limit is {limit}, as planned ({parts}); {mend}"
     said = " | ".join((ended.message or "").strip().splitlines()[-LAST_LINES:])[-MOST_CHARS:]
     told = "it was told to end" if ended.exitCode == 0 else f"{ended.reason or 'it ended'}, exit {ended.exitCode}"
     return f"{told}, having said: {said}" if said else told

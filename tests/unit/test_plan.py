@@ -61,7 +61,7 @@ def test_memory_is_the_sum_of_parts_that_are_named() -> None:
 
 @pytest.mark.parametrize(
     ("slots", "context_tokens", "peak_mib"),
-    [],
+    [(1, 2048, 417), (1, 4096, 419), (2, 2048, 463), (2, 4096, 512), (4, 2048, 556)],  # docs/measurements.md
 )
 def test_no_engine_that_was_measured_needed_more_than_its_plan(slots: int, context_tokens: int, peak_mib: int) -> None:
     made = plan.make(CARD, HOST, plan.Limits(context_tokens, slots, cache_ram_mib=256))
