@@ -109,12 +109,19 @@ class Lookout:
                 return
             self._looked_at = now
             try:
-                self._sight = await self._observer.look()
+                sight = await self._observer.look()
             except SandboxError as error:
-                log.warning("%s", error.message)
-                self._sight = Sight(self._sight.units, self._sight.happenings, (error.message,))
+                self._take(Sight(self._sight.units, self._sight.happenings, (error.message,)))
                 return
+            self._take(sight)
             self._history.add([Sample(at=now, units={unit.name: _figures(unit) for unit in self._sight.units})])
+
+    def _take(self, sight: Sight) -> None:
+        """Hold a sight, and put what is newly hidden from it into the log."""
+        for problem in sight.problems:
+            if problem not in self._sight.problems:
+                log.warning("%s", problem)
+        self._sight = sight
 
 
 def _figures(unit: Unit) -> UnitFigures:

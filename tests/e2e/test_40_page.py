@@ -359,6 +359,7 @@ def test_the_cluster_page_draws_its_plots_without_evaluating_anything(
             for number in range(4):  # nothing is drawn where the policy against eval stops Vega
                 drawn = plots.nth(number).locator(".mark-area path").first
                 expect(drawn).to_have_attribute("d", re.compile("L|C"), timeout=APPEARS_MS)
+            expect(plots.first.get_by_text("400", exact=True)).to_be_attached()  # the plan of 420 MiB is on the axis
             expect(visit.page.get_by_text("3 times, last: out of memory (exit 137)")).to_be_visible()
             visit.photograph(f"cluster {'dark' if is_dark else 'light'}", tmp_path)
 

@@ -72,6 +72,12 @@ def test_an_engine_has_four_plots_and_three_limits(cluster: AppTest) -> None:
     assert named.count(True) == 3  # memory against its plan, slots, threads; speed has no limit
 
 
+def test_a_limit_is_within_its_axis(cluster: AppTest) -> None:
+    cluster.run()
+    memory_plot = next(plot for plot in plots(cluster) if "planned" in json.dumps(plot))
+    assert memory_plot["layer"][0]["encoding"]["y"]["scale"]["domain"]["unionWith"] == [0, 420]
+
+
 def test_plots_load_nothing(cluster: AppTest) -> None:
     cluster.run()
     assert "http" not in json.dumps(plots(cluster))

@@ -31,7 +31,7 @@ def draw_isolation() -> None:
         st.warning(
             plain(
                 f"The network isolation of this cluster is {isolation}. Engines may be able to reach out, and others "
-                "to reach them. It was started so on purpose (SANDBOX_CLUSTER_ALLOW_UNPROVED)."
+                "to reach them: tell them nothing that must stay here. Each make up tries to prove it."
             ),
             icon=":material/gpp_maybe:",
         )

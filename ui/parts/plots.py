@@ -52,11 +52,12 @@ def draw_plot(
         "value": values,
         "limit": [limit for _ in rows],
     }
-    spec = _spec(series, limit_name if limit is not None else None, is_stacked=is_stacked)
+    # the limit belongs to the axis: beyond it, its line would be drawn outside and the plot shrunk to make room
+    spec = _spec(series, limit_name if limit is not None else None, reach=max(1.0, limit or 0), is_stacked=is_stacked)
     st.vega_lite_chart(columns, spec, key=key)
 
 
-def _spec(series: Sequence[str], limit_name: str | None, *, is_stacked: bool) -> dict[str, Any]:
+def _spec(series: Sequence[str], limit_name: str | None, *, reach: float, is_stacked: bool) -> dict[str, Any]:
     """Write the plot for Vega-Lite; the same for the same series, so that new figures only move its lines."""
     minutes = {"tickCount": MINUTES, "format": "%H:%M", "labelSeparation": 24, "grid": False}
     time = _field("time", "temporal", title=None, axis=minutes)
@@ -66,7 +67,7 @@ def _spec(series: Sequence[str], limit_name: str | None, *, is_stacked: bool) ->
     mark = {"type": "area", "opacity": 0.2, "line": {"strokeWidth": 2}, "interpolate": "monotone"}
     drawn = {
         "x": time,
-        "y": _field("value", "quantitative", title=None, axis=axis, scale={"domain": {"unionWith": [0, 1]}}),
+        "y": _field("value", "quantitative", title=None, axis=axis, scale={"domain": {"unionWith": [0, reach]}}),
         "color": _field("what", "nominal", legend=None, scale={"domain": series, "range": COLOURS[: len(series)]}),
         "order": _field("order", "quantitative"),
         "tooltip": [

@@ -10,6 +10,8 @@ from sandbox.wire.observed import Observed, Unit
 from ui.safe_markdown import plain
 
 SHOWN_HAPPENINGS = 12
+NO_BREAK = "\u00a0"
+"""A blank where a line may not end."""
 
 
 def draw_sums(observed: Observed) -> None:
@@ -30,7 +32,9 @@ def draw_units(observed: Observed) -> None:
     if not cells:
         st.info("Nothing was seen yet.")
         return
-    st.table({name: [plain(row[name]) for row in cells] for name in cells[0]}, border="horizontal", hide_index=True)
+    columns = {name: [plain(row[name]) for row in cells] for name in cells[0]}
+    columns["since"] = [text.replace(" ", NO_BREAK) for text in columns["since"]]
+    st.table(columns, border="horizontal", hide_index=True)
     for unit in observed.units:
         if unit.detail and not unit.is_ready:
             st.warning(plain(f"{unit.name}: {unit.detail}"))

@@ -86,7 +86,7 @@ async def test_who_asks_at_once_again_is_told_the_same(lookout: Lookout, observe
 
 
 async def test_with_nothing_to_be_seen_the_last_sight_is_told_and_why(
-    lookout: Lookout, observer: FakeObserver, clock: Turned
+    lookout: Lookout, observer: FakeObserver, clock: Turned, caplog: pytest.LogCaptureFixture
 ) -> None:
     await lookout.observed()
     observer.is_blind = True
@@ -94,6 +94,9 @@ async def test_with_nothing_to_be_seen_the_last_sight_is_told_and_why(
     found = await lookout.observed()
     assert found.problems == ("the API server does not answer",)
     assert (len(found.units), len(found.history)) == (1, 1)
+    clock.at += PERIOD_S
+    await lookout.observed()
+    assert caplog.messages == ["the API server does not answer"]  # once, not at every look
 
 
 def test_a_rate_is_what_was_used_between_two_counts() -> None:
