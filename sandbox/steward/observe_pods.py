@@ -14,6 +14,8 @@ from sandbox.cluster.evidence import is_ready, name_of, namespace_of, statuses
 from sandbox.wire.observed import Component, Exit, Happening, Unit
 
 CANARY = "canary"
+STARTING = "Startup probe failed"
+"""What Kubernetes warns of at each start that takes longer than a moment; it is what startup probes are for."""
 MODEL = "sandbox/model"
 """Annotation that names the model an engine's pod runs."""
 WAITING_WELL = frozenset({"ContainerCreating", "PodInitializing"})
@@ -53,13 +55,14 @@ def happening_of(event: Event) -> Happening | None:
     at = event.lastTimestamp or (series and series.lastObservedTime) or event.eventTime or event.firstTimestamp
     if at is None:
         return None
+    message = (event.message or "").strip()
     return Happening(
         at=at.timestamp(),
         about=event.involvedObject.name or event.involvedObject.kind or "",
         reason=event.reason or "",
-        message=(event.message or "").strip(),
+        message=message,
         count=(series and series.count) or event.count or 1,
-        is_warning=event.type == "Warning",
+        is_warning=event.type == "Warning" and not message.startswith(STARTING),
     )
 
 

@@ -210,6 +210,12 @@ def test_an_event_of_the_newer_kind_has_its_moment_elsewhere() -> None:
     assert (found.at, found.count) == (1795507205.0, 7)
 
 
+def test_a_start_that_takes_a_moment_is_no_warning() -> None:
+    found = happening_of(an_event(event(reason="Unhealthy", message="Startup probe failed: connection refused")))
+    assert found is not None
+    assert not found.is_warning
+
+
 def test_an_event_without_a_moment_is_left_out() -> None:
     assert happening_of(an_event(event(lastTimestamp=None))) is None
 
