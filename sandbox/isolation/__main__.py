@@ -9,11 +9,15 @@ import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import anyio
+import httpx2
+from lightkube.config.kubeconfig import KubeConfig
 from lightkube.core.async_client import AsyncClient
+from lightkube.core.exceptions import ConfigError
 
-from sandbox.errors import SandboxError
+from sandbox.errors import ClusterError, SandboxError
 from sandbox.isolation import health
 from sandbox.isolation.agent import Agent, Sources
 from sandbox.isolation.kernel import Nft
@@ -25,7 +29,7 @@ log = logging.getLogger("sandbox.isolation")
 
 async def keep(arguments: argparse.Namespace) -> None:
     """Keep the node until told to stop; leave its rules unless the agent's DaemonSet is deleted."""
-    client, kernel = AsyncClient(), Nft()
+    client, kernel = _client(arguments.kubeconfig), Nft()
     node = Node(arguments.node_name or None, tuple(arguments.pod_cidr), tuple(arguments.pod_interface))
     sources = Sources(ApiSource(client, Pods), ApiSource(client, Namespaces), ApiSource(client, NetworkPolicies))
     agent = Agent(node, kernel, sources)
@@ -43,6 +47,15 @@ async def keep(arguments: argparse.Namespace) -> None:
         log.info("the DaemonSet %s is deleted: the rules are removed", arguments.daemonset)
     else:
         log.info("the rules stay in force")
+
+
+def _client(kubeconfig: Path | None) -> AsyncClient:
+    try:
+        config = KubeConfig.from_file(kubeconfig) if kubeconfig else KubeConfig.from_service_account()
+    except (ConfigError, KeyError) as error:
+        raise ClusterError(f"no API server is known: {error}", hint="outside of a pod: --kubeconfig FILE") from error
+    # after a boot the API server is away for a while, and the way to it too: ask again soon
+    return AsyncClient(config.get(), timeout=httpx2.Timeout(10, connect=3))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--pod-interface", action="append", help="interfaces that pods are behind (veth*)")
     add("--health-port", type=int, default=8504, help="port on 127.0.0.1 for probes (8504)")
     add("--daemonset", default="kube-system/sandbox-agent", help="whose deletion removes the rules")
+    add("--kubeconfig", type=Path, help="how to reach the API server; without it as a pod does")
     add("--remove", action="store_true", help="remove the rules from this node, and end")
     return parser
 

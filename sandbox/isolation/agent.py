@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 
 from sandbox.errors import ClusterError
 from sandbox.isolation.kernel import Kernel
 from sandbox.isolation.model import Direction, Namespace, Node, Pod, Policy
-from sandbox.isolation.nft import deny_all, marker, render
+from sandbox.isolation.nft import FRESH_S, deny_all, marker, render
 from sandbox.isolation.read_objects import read_namespace, read_pod
 from sandbox.isolation.read_policy import read_policy
 from sandbox.isolation.rules import Ruleset, compile_rules
@@ -19,6 +20,9 @@ from sandbox.isolation.source import Source, Written
 from sandbox.isolation.watch import Mirror, Pace, follow
 
 log = logging.getLogger(__name__)
+
+BOOT_MARGIN_S = 2.0
+"""The API's times are whole seconds."""
 
 
 @dataclass(slots=True)
@@ -62,6 +66,7 @@ class Agent:
         self._changed = anyio.Event()
         self._stale, self._stale_since = False, 0.0
         self._text: str | None = None
+        self._forget_boot_at = 0.0
 
     @property
     def mirrors(self) -> Sequence[Mirror[Pod] | Mirror[Namespace] | Mirror[Policy]]:
@@ -75,12 +80,20 @@ class Agent:
 
     async def run(self) -> None:
         """Keep the node, until cancelled; raises ``ClusterError`` where it cannot even be closed."""
+        await self._learn_boot()
         await self._restore()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(follow, self._pods, self._sources.pods, self._note, self._pace)
             tasks.start_soon(follow, self._namespaces, self._sources.namespaces, self._note, self._pace)
             tasks.start_soon(follow, self._policies, self._sources.policies, self._note, self._pace)
             tasks.start_soon(self._keep)
+
+    async def _learn_boot(self) -> None:
+        ago_s = await self._kernel.booted_ago_s()
+        if ago_s is not None:
+            self._node = replace(self._node, booted_s=time.time() - ago_s - BOOT_MARGIN_S)
+            self._forget_boot_at = anyio.current_time() + FRESH_S - ago_s
+            log.info("the node was booted %.0f s ago: its pods are known when they were started since", ago_s)
 
     def _note(self) -> None:
         if not self._stale:
@@ -104,6 +117,9 @@ class Agent:
                 self._changed.set()
 
     async def _sync(self) -> None:
+        if self._node.booted_s and anyio.current_time() > self._forget_boot_at:
+            self._node = replace(self._node, booted_s=0)
+            self._note()
         # nothing is opened on half of the news: a new pod's policies may be in the half that is missing
         if not self._stale or not all(mirror.is_current for mirror in self.mirrors):
             await self._restore()
@@ -127,10 +143,13 @@ class Agent:
         else:
             missing = not await self._kernel.holds(marker(self._text))
         if missing:
-            await self._kernel.apply(self._text or deny_all(self._node.pod_ranges, self._node.pod_interfaces))
+            await self._kernel.apply(self._text or self._closed())
             if self._text is not None:
                 self.status.restored += 1
                 log.warning("the rules had gone from the kernel and were put back")
+
+    def _closed(self) -> str:
+        return deny_all(self._node.pod_ranges, self._node.pod_interfaces, at_boot=False)
 
     def _tell(self, ruleset: Ruleset, latency_s: float) -> None:
         status = self.status

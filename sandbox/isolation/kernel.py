@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
 import anyio
 
 from sandbox.errors import ClusterError
-from sandbox.isolation.nft import REMOVE, TABLE
+from sandbox.isolation.nft import BOOTED, FRESH_S, REMOVE, TABLE
 
 TIMEOUT_S = 30.0
 SAID_CHARS = 600
@@ -27,6 +29,10 @@ class Kernel(Protocol):
 
     async def holds(self, chain: str) -> bool:
         """Whether the agent's table has a chain of that name."""
+        ...
+
+    async def booted_ago_s(self) -> float | None:
+        """How long ago the node was booted, in seconds; None where that was long ago or cannot be told."""
         ...
 
 
@@ -51,6 +57,16 @@ class Nft:
         """Whether the table has that chain."""
         status, _ = await _run(["list", "chain", *TABLE.split(), chain])
         return status == 0
+
+    async def booted_ago_s(self) -> float | None:
+        """How long ago the node was booted, as told by the table of its boot, or by the machine itself."""
+        status, said = await _run(["-j", "list", "set", *TABLE.split(), BOOTED])
+        left_s = re.search(r'"expires": (\d+)', said) if status == 0 else None
+        told = [FRESH_S - float(left_s[1])] if left_s else []
+        booted = re.search(r"^btime (\d+)$", await anyio.Path("/proc/stat").read_text(), re.MULTILINE)
+        if booted:
+            told.append(time.time() - float(booted[1]))
+        return min((ago_s for ago_s in told if ago_s < FRESH_S), default=None)
 
     async def remove(self) -> None:
         """Remove the table, there or not: pods are then as open as if there were no policies."""

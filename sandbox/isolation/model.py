@@ -43,6 +43,8 @@ class Pod:
     labels: Labels
     addresses: tuple[Address, ...]
     ports: tuple[ContainerPort, ...] = field(default=())
+    started_s: float = 0
+    """When it, or the last of its containers, was started, in seconds since 1970; 0 where that is not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,3 +125,9 @@ class Node:
     """Ranges that the pods' addresses come from, those of other nodes too."""
     pod_interfaces: tuple[str, ...] = ("veth*",)
     """Interfaces that pods are behind, in nft's notation; what comes in by them must come from a known pod."""
+    booted_s: float = 0
+    """When the node was booted, in seconds since 1970, where what the API says of its pods can be older than that.
+
+    Addresses are given out anew at a boot: until the kubelet has told, the API has those of before, which are
+    others' by now.
+    """

@@ -29,6 +29,9 @@ from sandbox.isolation.text import IP, VERSIONS, Sets, address, addresses, block
 
 TABLE = "inet sandbox_isolation"
 MARKER = "ruleset_"
+BOOTED = "booted"
+FRESH_S = 600
+"""How long after a boot the API can still have the pods' addresses of before."""
 REMOVE = f"table {TABLE}\ndelete table {TABLE}\n"
 """Removes the table: makes it first, so that there is one to delete."""
 
@@ -59,10 +62,16 @@ def render(ruleset: Ruleset) -> str:
     return _transaction(body)
 
 
-def deny_all(pod_cidrs: Iterable[Network | str], pod_interfaces: Sequence[str] = ("veth*",)) -> str:
+def deny_all(
+    pod_cidrs: Iterable[Network | str], pod_interfaces: Sequence[str] = ("veth*",), *, at_boot: bool = True
+) -> str:
     """Write the transaction that denies pods everything, to hold until the first ruleset replaces it.
 
     What the node sends to pods (the kubelet's probes) and connections that are there already go on.
+
+    Args:
+        at_boot: the text is applied as the node boots, which the agent wants to know: an element that the kernel
+            forgets after ``FRESH_S`` tells it.
     """
     why = comment("before the policies are known")
     sources = [
@@ -72,9 +81,11 @@ def deny_all(pod_cidrs: Iterable[Network | str], pod_interfaces: Sequence[str] =
         *(f"{IP[version]} saddr @pod_ranges{version} counter drop {why}" for version in VERSIONS),
     ]
     to_pods = [f"{IP[version]} daddr @pod_ranges{version} counter drop {why}" for version in VERSIONS]
+    booted = block(f"set {BOOTED}", ["type mark", "flags timeout", *elements([f"0x1 timeout {FRESH_S}s"])])
     return _transaction(
         [
             *_ranges([ipaddress.ip_network(cidr) for cidr in pod_cidrs]),
+            *(booted if at_boot else []),
             *block("chain sources", sources),
             *block("chain input", [HOOK.format("input"), 'iif "lo" accept', "jump sources"]),
             *block("chain forward", [HOOK.format("forward"), "jump sources", *to_pods]),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from sandbox.isolation.model import ContainerPort, Namespace, Pod, Protocol
@@ -37,6 +39,7 @@ def read_pod(written: Mapping[str, Any]) -> Pod | None:
         labels=dict(metadata.get("labels") or {}),
         addresses=addresses,
         ports=tuple(_ports(spec)),
+        started_s=max(_starts(status), default=0),
     )
 
 
@@ -46,6 +49,16 @@ def _addresses(status: Mapping[str, Any]) -> tuple[Address, ...]:
         return tuple(ipaddress.ip_address(text) for text in texts if text)
     except ValueError:
         return ()
+
+
+def _starts(status: Mapping[str, Any]) -> Iterable[float]:
+    told = [status.get("startTime")]
+    for container in [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]:
+        state = container.get("state") or {}
+        told += [(state.get(kind) or {}).get("startedAt") for kind in ("running", "terminated")]
+    for text in told:
+        with contextlib.suppress(ValueError):
+            yield datetime.fromisoformat(text or "").timestamp()
 
 
 def _ports(spec: Mapping[str, Any]) -> Iterable[ContainerPort]:

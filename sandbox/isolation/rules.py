@@ -74,7 +74,7 @@ def compile_rules(
     pods: Iterable[Pod], namespaces: Iterable[Namespace], policies: Iterable[Policy], node: Node
 ) -> Ruleset:
     """Decide what the node lets through; the order of the arguments' items does not matter."""
-    known = _unambiguous(pods)
+    known = _unambiguous(pod for pod in pods if pod.node != node.name or pod.started_s >= node.booted_s)
     compiler = _Compiler(known, tuple(namespaces), sorted(policies, key=lambda p: (p.namespace, p.name)))
     here = [pod for pod in known if node.name is None or pod.node == node.name]
     chains: dict[Direction, Mapping[Address, Chain]] = {}

@@ -30,7 +30,7 @@ class Pace:
     """A watch that nothing is heard of could be dead; after this long it is begun anew, with a full list."""
     first_wait_s: float = 0.2
     """After a watch broke; doubled each time that it breaks again."""
-    longest_wait_s: float = 10.0
+    longest_wait_s: float = 5.0
 
 
 T = TypeVar("T")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
@@ -11,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,19 @@ from tests.unit.isolation.reference import Connection
 from tests.unit.isolation.worlds import ADDRESSES, namespace, pod, policy
 
 A, B, C = ADDRESSES[:3]
-POD_A, POD_B, POD_C = (pod("x", name, address, {"pod": name}) for name, address in zip("abc", (A, B, C), strict=True))
+
+
+def now() -> str:
+    """The time as the API server writes it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+NOW = now()
+"""Pods count as started since the machine was booted, however short ago that was."""
+POD_A, POD_B, POD_C = (
+    pod("x", name, address, {"pod": name}, startTime="2026-01-01T00:00:00Z")
+    for name, address in zip("abc", (A, B, C), strict=True)
+)
 ISOLATE_B = policy("x", "isolate-b", {"podSelector": {"matchLabels": {"pod": "b"}}})
 ROOT = Path(__file__).parents[3]
 HEALTH_PORT = 8504
@@ -36,11 +48,10 @@ class Process:
 
     def __init__(self, lab: Lab, kubeconfig: Path, log: Path) -> None:
         self._lab, self._log = lab, log
-        command = ["ip", "netns", "exec", lab.node, sys.executable, "-m", "sandbox.isolation", "--node-name", "node-1"]
+        command = ["ip", "netns", "exec", lab.node, sys.executable, "-m", "sandbox.isolation"]
+        command += ["--node-name", "node-1", "--kubeconfig", str(kubeconfig)]
         with log.open("ab") as out:
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, env={**os.environ, "KUBECONFIG": str(kubeconfig)}, stdout=out, stderr=out
-            )
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
 
     def ask(self, path: str) -> tuple[int, str]:
         """What it answers on the node's loopback; 0 where it does not."""
@@ -137,11 +148,18 @@ def test_it_closes_the_node_before_it_knows_anything(lab: Lab, api: ApiServer, s
     assert opens(lab, expected=True)
 
 
-def test_it_takes_over_from_the_rules_of_the_nodes_start(lab: Lab, start: Callable[[], Process]) -> None:
+def test_it_takes_over_from_the_rules_of_the_nodes_boot(lab: Lab, api: ApiServer, start: Callable[[], Process]) -> None:
+    """A pod is known once it was started since: what the API says of it before can be of before the boot."""
+    old = {"startTime": "2026-01-01T00:00:00Z"}
+    api.put("pods", *({**each, "status": {**each["status"], **old}} for each in (POD_A, POD_B)))
     lab.nft(deny_all(["10.244.0.0/16"]))
     agent = start()
     until(agent.is_healthy, process=agent)
-    assert opens(lab, expected=True)
+    assert not opens(lab, expected=False)
+    running = {"containerStatuses": [{"state": {"running": {"startedAt": now()}}}]}
+    api.put("pods", *({**each, "status": {**each["status"], **old, **running}} for each in (POD_A, POD_B)))
+    until(lambda: knocked(lab, A, B), process=agent)
+    assert "the node was booted" in agent.said()
 
 
 def test_news_are_in_force_soon(lab: Lab, api: ApiServer, start: Callable[[], Process]) -> None:
@@ -163,7 +181,7 @@ def test_news_are_in_force_soon(lab: Lab, api: ApiServer, start: Callable[[], Pr
 def test_it_stays_small_with_many_pods(api: ApiServer, start: Callable[[], Process]) -> None:
     for number in range(1000):
         labels = {"pod": f"p{number % 40}"}
-        api.put("pods", pod("x", f"many-{number}", f"10.244.{4 + number // 250}.{number % 250}", labels))
+        api.put("pods", pod("x", f"many-{number}", f"10.244.{4 + number // 250}.{number % 250}", labels, startTime=NOW))
     for number in range(40):
         rule = {"from": [{"podSelector": {"matchLabels": {"pod": f"p{number}"}}}]}
         api.put(

@@ -20,6 +20,10 @@ class FakeKernel:
         self.text: str | None = None
         """What is in force; None: no table."""
         self.refuses = False
+        self.booted: float | None = None
+
+    async def booted_ago_s(self) -> float | None:
+        return self.booted
 
     async def apply(self, text: str) -> None:
         await anyio.lowlevel.checkpoint()

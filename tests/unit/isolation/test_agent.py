@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import anyio
 import pytest
@@ -13,6 +14,7 @@ from sandbox.errors import ClusterError
 from sandbox.isolation import deny_all
 from sandbox.isolation.agent import Agent, Sources
 from sandbox.isolation.health import respond
+from sandbox.isolation.nft import FRESH_S
 from sandbox.isolation.watch import Pace
 from tests.unit.isolation.fakes import FakeKernel, FakeSource, until
 from tests.unit.isolation.interpreter import Packet, Table
@@ -22,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 QUICK = Pace(coalesce_s=0.002, check_s=0.02, retry_s=0.01, resync_s=60, first_wait_s=0.01, longest_wait_s=0.04)
 A, B = pod("x", "a", "10.244.0.2", {"pod": "a"}), pod("x", "b", "10.244.0.3", {})
-DENY = deny_all(["10.244.0.0/16"])
+DENY = deny_all(["10.244.0.0/16"], at_boot=False)
 ISOLATE = policy("x", "isolate", {})
 
 
@@ -193,6 +195,32 @@ async def test_changes_that_do_not_matter_are_not_applied() -> None:
         scene.policies.put(ISOLATE)
         await until(lambda: not scene.opens(), what="the next change is there")
         assert scene.agent.status.applies == before + 1
+
+
+async def test_after_a_boot_a_pod_is_known_once_it_was_started_since() -> None:
+    """Its address of before may be another pod's by now."""
+    scene = Scene()
+    scene.kernel.booted = 30
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    before = [{**each, "status": {**each["status"], "startTime": "2026-01-01T00:00:00Z"}} for each in (A, B)]
+    scene.pods = FakeSource("pods", *before)
+    scene.agent = Agent(NODE, scene.kernel, Sources(scene.pods, scene.namespaces, scene.policies), QUICK)
+    async with scene.running():
+        await until(lambda: scene.agent.is_healthy, what="rules")
+        assert not scene.opens()
+        for each in before:
+            running = {"containerStatuses": [{"state": {"running": {"startedAt": now}}}]}
+            scene.pods.put({**each, "status": {**each["status"], **running}})
+        await until(scene.opens, what="open once started anew")
+
+
+async def test_some_time_after_a_boot_every_pod_is_known() -> None:
+    scene = Scene()
+    scene.kernel.booted = FRESH_S - 0.3
+    async with scene.running():
+        await until(lambda: scene.agent.is_healthy, what="rules")
+        assert not scene.opens()
+        await until(scene.opens, what="open once nothing of before can be left")
 
 
 async def test_a_policy_that_is_not_understood_is_told(caplog: pytest.LogCaptureFixture) -> None:

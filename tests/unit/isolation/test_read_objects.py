@@ -60,3 +60,19 @@ def test_both_addresses_of_a_pod_count() -> None:
     found = read_pod(written)
     assert found is not None
     assert [address.version for address in found.addresses] == [4, 6]
+
+
+def test_a_pod_was_started_when_the_last_of_its_containers_was() -> None:
+    """At a boot the pod's own time stays, and its containers are started anew."""
+    states = [{"running": {"startedAt": "2026-01-02T00:00:10Z"}}, {"terminated": {"startedAt": "2026-01-02T00:00:05Z"}}]
+    times: list[tuple[dict[str, Any], float]] = [
+        ({}, 0),
+        ({"startTime": "2026-01-01T00:00:00Z"}, 1767225600),
+        ({"startTime": "not a time"}, 0),
+        ({"startTime": "2026-01-01T00:00:00Z", "containerStatuses": [{"state": each} for each in states]}, 1767312010),
+        ({"initContainerStatuses": [{"state": {"waiting": {}}}, {"state": states[1]}]}, 1767312005),
+    ]
+    for status, started_s in times:
+        found = read_pod(pod("models", "engine", "10.244.0.5", {}, **status))
+        assert found is not None
+        assert found.started_s == started_s

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any
 
@@ -75,6 +77,21 @@ def test_only_this_nodes_pods_are_isolated_here_and_all_are_known() -> None:
 def test_an_address_that_two_pods_claim_is_nobodys() -> None:
     found = ruleset_of(world(pod("x", "old", "10.244.0.2", {}), pod("y", "new", "10.244.0.2", {}), policies=[]))
     assert ip_address("10.244.0.2") not in found.pods
+
+
+def test_after_a_boot_what_the_api_says_of_this_nodes_pods_can_be_too_old() -> None:
+    old, new = ({"startTime": f"2026-01-0{day}T00:00:00Z"} for day in (1, 3))
+    there = pod("x", "c", "10.244.1.2", {}, **old)
+    there["spec"]["nodeName"] = "node-2"
+    pods = pod("x", "a", "10.244.0.2", {}, **old), pod("x", "b", "10.244.0.2", {}, **new), there
+    booted_s = datetime(2026, 1, 2, tzinfo=UTC).timestamp()
+    of = world(*pods, policies=[policy("x", "p", {})])
+    found = ruleset_of(of, replace(NODE, booted_s=booted_s))
+    assert ip_address("10.244.0.2") in found.pods, "the new pod's, no longer claimed by the old one"
+    assert ip_address("10.244.1.2") in found.pods, "another node was not booted"
+    assert ip_address("10.244.0.2") not in ruleset_of(of).pods
+    only_old = world(pods[0], policies=[])
+    assert ip_address("10.244.0.2") not in ruleset_of(only_old, replace(NODE, booted_s=booted_s)).pods
 
 
 def test_a_finished_pod_gives_its_address_away() -> None:

@@ -45,7 +45,7 @@ def rendered(world: World, node: Node = NODE) -> str:
 
 
 def pod(
-    namespace: str, name: str, address: str | None, labels: dict[str, str], *ports: Written, **status: Any
+    namespace: str, name: str, address: str | None, labels: dict[str, str], *ports: Written, **status: object
 ) -> dict[str, Any]:
     """A pod as the API server writes it."""
     addresses = {"podIP": address, "podIPs": [{"ip": address}]} if address else {}
