@@ -17,7 +17,7 @@ def whole_lab() -> Iterator[Lab]:
     lab = Lab(f"sbx{os.getpid() % 100_000}")
     missing = _missing()
     if missing:
-        what = f"{missing}; `sudo apt-get install iproute2 nftables`, and run these tests as root"
+        what = f"{missing}; `sudo apt-get install iproute2 nftables procps`, and run these tests as root"
         if os.environ.get("CI") == "true":
             pytest.fail(f"CI must try the rules on a real kernel: {what}")
         pytest.skip(what)
