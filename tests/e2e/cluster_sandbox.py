@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sandbox.cluster import evidence
 from sandbox.cluster.api import COMPONENT, INSTANCE, Kube
 from sandbox.cluster.docker import Docker
 from sandbox.cluster.images import node
@@ -76,8 +77,9 @@ class Cluster(Sandbox):
     def engine_pod(self) -> Any:
         """Read the one engine pod that is not on its way out."""
         labels = {COMPONENT: "engine", INSTANCE: MODEL}
-        found = [pod for pod in self.kube.pods("models", labels) if not pod.metadata.deletionTimestamp]
-        assert len(found) == 1, [pod.metadata.name for pod in found]
+        there = self.kube.pods("models", labels)
+        found = [pod for pod in there if pod.metadata and not pod.metadata.deletionTimestamp]
+        assert len(found) == 1, [evidence.name_of(pod) for pod in found]
         return found[0]
 
     def in_node(self, *command: str, stdin: str | None = None) -> str:

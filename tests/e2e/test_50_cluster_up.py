@@ -16,6 +16,7 @@ import httpx
 from playwright.sync_api import Browser
 
 from sandbox import config
+from sandbox.cluster import evidence
 from sandbox.engine.build import recipe_of
 from sandbox.engine.recipes import llama_server_program
 from sandbox.processes import free_port
@@ -46,11 +47,11 @@ def test_the_answer_comes_from_a_pod_in_models(cluster: Cluster) -> None:
 
 
 def test_a_second_up_changes_nothing_and_takes_seconds(cluster: Cluster, figure: Callable[[str], None]) -> None:
-    before = {pod.metadata.uid for space in ("sandbox", "models") for pod in cluster.kube.pods(space)}
+    before = pod_ids(cluster)
     began = time.monotonic()
     done = cluster.make("up")
     took_s = time.monotonic() - began
-    assert {pod.metadata.uid for space in ("sandbox", "models") for pod in cluster.kube.pods(space)} == before
+    assert pod_ids(cluster) == before
     assert cluster.key not in done.stdout
     figure(f"second make up: {took_s:.1f} s")
     assert took_s <= 15, done.stderr
@@ -64,6 +65,12 @@ def test_an_engine_pod_is_ready_within_ten_seconds_of_being_created(
     took_s = (_moment(ready.lastTransitionTime) - _moment(pod.metadata.creationTimestamp)).total_seconds()
     figure(f"engine pod: Ready {took_s:.0f} s after it was created")
     assert took_s <= 10
+
+
+def pod_ids(cluster: Cluster) -> set[str]:
+    """Name the pods that are there: another id for each that was made anew."""
+    pods = [pod for space in ("sandbox", "models") for pod in cluster.kube.pods(space)]
+    return {str(pod.metadata.uid) for pod in pods if pod.metadata}
 
 
 def _moment(value: Any) -> datetime:
@@ -85,11 +92,12 @@ def test_no_secret_stands_in_a_manifest_a_log_or_an_argument(cluster: Cluster) -
     assert all(len(secret) > 20 for secret in secrets)
     for namespace in ("sandbox", "models"):
         for pod in kube.pods(namespace):
+            name = evidence.name_of(pod)
             written = json.dumps(pod.to_dict(), default=str)
-            said = "\n".join(kube.log(namespace, pod.metadata.name, lines=10_000))
+            said = "\n".join(kube.log(namespace, name, lines=10_000))
             for secret in secrets:
-                assert secret not in written, pod.metadata.name
-                assert secret not in said, pod.metadata.name
+                assert secret not in written, name
+                assert secret not in said, name
     arguments = cluster.in_node("sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
     assert "llama-server" in arguments
     assert not any(secret in arguments for secret in secrets)

@@ -107,7 +107,8 @@ def test_a_cluster_of_another_data_folder_is_left_alone(
 
 
 def made(cluster: KindCluster, docker: Docker, engine: FakeEngine, tmp_path: Path) -> None:
-    program = kind_program(tmp_path, "cat > $(dirname $0)/config; env > $(dirname $0)/env; echo Creating cluster; echo ' ✓ Preparing nodes 📦'")
+    keeps = "cat > $(dirname $0)/config; env > $(dirname $0)/env"
+    program = kind_program(tmp_path, f"{keeps}; echo Creating cluster; echo ' ✓ Preparing nodes 📦'")
     engine.nodes.append(FakeNode(engine, cluster.node, cluster.home.path / "state"))
     engine.networks_there.append(cluster.network)
     said: list[str] = []
