@@ -17,6 +17,8 @@ from sandbox.wire.console import ModelRow
 from sandbox.wire.observed import Component, Exit, Happening, Unit
 
 SERVICES: tuple[Component, ...] = ("gateway", "steward", "page")
+BY_ITSELF = "it ended by itself"
+"""All that can be known of how a process of another steward's ended; its log may tell more."""
 REMEMBERED = 50
 """Happenings that are told."""
 
@@ -46,9 +48,13 @@ class LocalObserver:
         """See how each process is."""
         self._at = self._now()
         units = [self._service(name) for name in SERVICES]
-        units += [self._engine(keeper.entry().row) for keeper in self._keepers]
+        rows = [keeper.entry().row for keeper in self._keepers]
+        units += [self._engine(row) for row in rows]
+        last_words = {row.id: row.last_exit for row in rows}
         for unit in units:
-            self._happened.extendleft(_between(self._last.get(unit.name), unit, self._at))
+            self._happened.extendleft(
+                _between(self._last.get(unit.name), unit, self._at, last_words.get(unit.name, ""))
+            )
         self._last = {unit.name: unit for unit in units}
         self._rates.forget_all_but({_run_of(unit.name, unit.started_at) for unit in units})
         return Sight(tuple(units), tuple(self._happened))
@@ -94,7 +100,7 @@ class LocalObserver:
         known = self._last.get(row.id)
         if known is not None and known.restarts == row.restarts:
             return known.last_exit
-        return Exit(reason=row.last_exit or "it ended by itself", at=self._at) if row.restarts else None
+        return Exit(reason=BY_ITSELF, at=self._at) if row.restarts else None
 
     def _usage(self, name: str, process: Process | None) -> _Usage:
         if process is None:
@@ -111,7 +117,7 @@ def _run_of(name: str, started_at: float | None) -> str:
     return f"{name}@{started_at}"
 
 
-def _between(before: Unit | None, after: Unit, now: float) -> list[Happening]:
+def _between(before: Unit | None, after: Unit, now: float, last_words: str) -> list[Happening]:
     """Say what must have happened to a process between two looks: the gravest of it."""
     if before is None:
         return []
@@ -120,8 +126,9 @@ def _between(before: Unit | None, after: Unit, now: float) -> list[Happening]:
         return Happening(at=now, about=after.name, reason=reason, message=message, is_warning=is_warning)
 
     is_new = after.started_at is not None and after.started_at != before.started_at
-    if after.restarts > before.restarts and after.last_exit is not None:
-        return [happened("restarted", after.last_exit.reason, is_warning=True)]
+    if after.restarts > before.restarts:
+        said = f"; its last words: {last_words}" if last_words else ""
+        return [happened("restarted", f"{BY_ITSELF}{said}", is_warning=True)]
     if after.phase != before.phase and after.phase in ("gone", "failed"):
         return [happened(after.phase, after.detail, is_warning=True)]
     if is_new:

@@ -97,14 +97,14 @@ async def test_an_engine_that_somebody_else_runs_has_no_figures(
 
 async def test_a_restart_is_told_with_its_reason_and_stays_known(observer: LocalObserver, keeper: FakeKeeper) -> None:
     await observer.look()
-    keeper.change(restarts=1, last_exit="it ended by itself; its last words: out of memory")
+    keeper.change(restarts=1, last_exit="out of memory")
     sight = await observer.look()
     (happening,) = sight.happenings
     assert (happening.about, happening.reason, happening.is_warning) == (MODEL, "restarted", True)
-    assert "out of memory" in happening.message
+    assert happening.message == "it ended by itself; its last words: out of memory"
     engine = (await seen(observer))[MODEL]
     assert engine.last_exit is not None
-    assert engine.last_exit.at == happening.at
+    assert (engine.last_exit.reason, engine.last_exit.at) == ("it ended by itself", happening.at)
 
 
 async def test_an_engine_that_cannot_be_started_is_told_once(observer: LocalObserver, keeper: FakeKeeper) -> None:
