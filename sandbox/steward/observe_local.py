@@ -18,7 +18,7 @@ from sandbox.wire.observed import Component, Exit, Happening, Unit
 
 SERVICES: tuple[Component, ...] = ("gateway", "steward", "page")
 BY_ITSELF = "it ended by itself"
-"""All that can be known of how a process of another steward's ended; its log may tell more."""
+"""All that is known of how an engine's process ended; what it said last may tell more."""
 REMEMBERED = 50
 """Happenings that are told."""
 
