@@ -32,7 +32,7 @@ logs: $(VENV)/.run  ## show the end of a log: make logs NAME=gateway
 node-image: $(VENV)/.run  ## build the cluster's node image, and every other, from package mirrors alone
 	@$(BIN)/python -m sandbox.cluster.images node apps
 
-test: check engines images $(VENV)/.browser  ## everything: checks, then all tests on real engines and a real browser
+test: check engines images $(VENV)/.browser $(VENV)/.network  ## everything: checks, then all tests on real engines and a real browser
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.dev  ## style, types, architecture, stale docs
@@ -77,6 +77,10 @@ $(VENV)/.run: requirements/run.txt pyproject.toml
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 	@echo "adding what the tests need" >&2
 	@$(PIP) install --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+$(VENV)/.network: $(VENV)/.dev tests/get-network-tools
+	@tests/get-network-tools
 	@touch $@
 
 $(VENV)/.browser: $(VENV)/.dev tests/e2e/get-chromium

@@ -145,7 +145,7 @@ def load_image(cluster: Cluster, ref: str) -> None:
 def run_cyclonus(cluster: Cluster, program: Path, folder: Path, *words: str) -> tuple[int, int, str]:
     """Run generated cases, and count those that pass and fail."""
     command = [str(program), "generate", *words, "--perturbation-wait-seconds", "2", "--job-timeout-seconds", "2"]
-    command += ["--server-port", "80", "--server-protocol", "TCP", "--cleanup-namespaces", "--retries", "1"]
+    command += ["--server-port", "80", "--server-protocol", "TCP", "--cleanup-namespaces", "--ignore-loopback"]
     environment = os.environ | {"KUBECONFIG": str(cluster.home / "run" / "kubeconfig")}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=CYCLONUS_S, check=False
