@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from sandbox.cluster import nvidia_check
+from sandbox.engine import accelerated
 from sandbox.errors import SandboxError
 from sandbox.lifecycle.context import ContextBackend
 from sandbox.lifecycle.kind import KindBackend, RemoveCluster
@@ -59,22 +61,38 @@ def choose(world: World) -> Chosen:
     Raises:
         SandboxError: the backend asked for cannot be had here.
     """
-    asked = world.settings.backend
+    name, reason = _choice(world)
+    return Chosen(named(_settled(world, name), name), reason)
+
+
+def _choice(world: World) -> tuple[str, str]:
+    """Name the backend to be taken, and say why."""
+    asked, running = world.settings.backend, world.running_backend()
     if asked != "auto":
-        return Chosen(named(world, asked), "asked for in the settings")
-    running = world.running_backend()
+        return asked, "asked for in the settings"
     if running is not None:
-        return Chosen(named(world, running), "it is what runs already; another: make down, then make up BACKEND=…")
+        return running, "it is what runs already; another: make down, then make up BACKEND=…"
     try:
-        site = Site(world)
-        source = site.node_image_source()
+        source = Site(world).node_image_source()
     except SandboxError as error:
-        return Chosen(LocalBackend(world), f"processes of this machine: {_short(error)}")
+        return "local", f"processes of this machine: {_short(error)}"
     if source is None:
-        reason = f"processes of this machine: no node image is here and no image registry answers; for a cluster: \
-{BUILD_NODE_IMAGE} (about 15 minutes on 2 cores)"
-        return Chosen(LocalBackend(world), reason)
-    return Chosen(KindBackend(site), f"a Docker engine answers, {source}")
+        needs = f"for a cluster: {BUILD_NODE_IMAGE} (about 15 minutes on 2 cores)"
+        return "local", f"processes of this machine: no node image is here and no image registry answers; {needs}"
+    return "kind", f"a Docker engine answers, {source}"
+
+
+def _settled(world: World, backend: str) -> World:
+    """Settle what engines compute on: what was asked for by name is had or refused.
+
+    Raises:
+        AcceleratorUnavailable: it cannot be had; with what is missing and what mends it.
+    """
+    engine = world.settings.engine
+    containers = nvidia_check.containers(Site(world).docker.client.info()) if backend == "kind" else None
+    choice = accelerated.settle(engine, world.settings.cache, backend, containers=containers)
+    is_beside = choice.where == "host" and backend != "local"
+    return world.with_accelerator("cpu" if is_beside and engine.accelerator == "auto" else choice.kind)
 
 
 def current(world: World) -> Chosen:
@@ -82,7 +100,8 @@ def current(world: World) -> Chosen:
     running = world.running_backend()
     if running is not None:
         return Chosen(named(world, running), "it is what runs")
-    return choose(world)
+    name, reason = _choice(world)
+    return Chosen(named(world, name), reason)
 
 
 def named(world: World, name: str) -> Backend:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sandbox.cluster import nvidia_check
+from sandbox.engine.accelerated import look_here
 from sandbox.errors import SandboxError
-from sandbox.lifecycle import backends, doctor, kind
+from sandbox.lifecycle import backends, doctor, doctor_accelerator, kind
 from sandbox.lifecycle.doctor import Finding
 from sandbox.lifecycle.site import Site
 from sandbox.lifecycle.world import World
@@ -25,7 +27,19 @@ def examine(world: World) -> list[Finding]:
             ("API port", lambda: doctor.check_port(settings.api.port, "SANDBOX_API_PORT", home, "gateway")),
         ]
     checks += _of_cluster(world) if _is_cluster(world) else [("engine", lambda: doctor.check_engine(settings))]
-    return [*(doctor.finding(name, check) for name, check in checks), doctor.finding("hardware", doctor.hardware_here)]
+    found = [*(doctor.finding(name, check) for name, check in checks)]
+    return [*found, doctor.finding("hardware", doctor.hardware_here), *_accelerator(world)]
+
+
+def _accelerator(world: World) -> list[Finding]:
+    """Say what engines compute on, where it can be said without Docker too."""
+    backend = "kind" if _is_cluster(world) else "local"
+    try:
+        containers = nvidia_check.containers(Site(world).docker.client.info()) if backend == "kind" else None
+    except SandboxError:
+        containers = None
+    here = look_here(world.settings.engine, world.settings.cache, containers=containers)
+    return doctor_accelerator.examine(world.settings.engine.accelerator, here, backend)
 
 
 def _is_cluster(world: World) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import filelock
 
 from sandbox import catalogue, config, processes
 from sandbox.client import Client
 from sandbox.errors import Busy, HomeUnusable, NotRunning
-from sandbox.facts import ModelCard
+from sandbox.facts import Accelerator, ModelCard
 from sandbox.home import Home
 from sandbox.lifecycle import doctor
 from sandbox.ports import Clock
@@ -27,6 +27,11 @@ class World:
     """The environment of this command, for the processes that it starts."""
     fetcher: WheelFetcher
     clock: Clock
+
+    def with_accelerator(self, kind: Accelerator) -> World:
+        """Settle what engines compute on, for every process and pod that is started from here."""
+        engine = self.settings.engine.model_copy(update={"accelerator": kind})
+        return replace(self, settings=self.settings.model_copy(update={"engine": engine}))
 
     @property
     def home(self) -> Home:

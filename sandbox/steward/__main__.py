@@ -46,7 +46,9 @@ def keepers_of(settings: config.Settings) -> list[Keeper]:
 
             return OllamaStarter(card, store=Store(home.path), url=engine.ollama_url, make_plan=make_plan)
         kind = None if engine.kind == "auto" else engine.kind
-        find = functools.partial(discover, kind, cache=settings.cache, configured=engine.path)
+        find = functools.partial(
+            discover, kind, cache=settings.cache, configured=engine.path, accelerator=limits.accelerator
+        )
         return LocalStarter(card, home=home, make_plan=make_plan, find_program=find)
 
     return [Keeper(card, starter_of(card), start_timeout_s=engine.start_timeout_s) for card in served]

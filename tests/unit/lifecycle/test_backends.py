@@ -9,6 +9,7 @@ from sandbox import config, processes
 from sandbox.errors import ConfigError, DockerUnavailable
 from sandbox.lifecycle import backends
 from sandbox.lifecycle.fetch import PipFetcher
+from sandbox.lifecycle.local import LocalBackend
 from sandbox.lifecycle.site import Site
 from sandbox.lifecycle.world import World
 from sandbox.wiring import SystemClock
@@ -28,7 +29,7 @@ def make_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeWorld:
 
 
 def titles(world: World) -> list[str]:
-    return [step.title for step in backends.choose(world).backend.steps_up()]
+    return [step.title for step in backends.named(world, world.settings.backend).steps_up()]
 
 
 def test_auto_without_docker_runs_locally_and_says_why(make_world: MakeWorld) -> None:
@@ -42,8 +43,9 @@ def test_auto_stays_with_the_cluster_that_is_there(make_world: MakeWorld) -> Non
     world = make_world()
     world.home.run.mkdir(parents=True)
     world.home.cluster.write_text('{"name": "sandbox", "node_image": "x", "fingerprint": "y"}')
-    assert backends.choose(world).backend.name == "kind"
     assert backends.current(world).backend.name == "kind"
+    with pytest.raises(DockerUnavailable):
+        backends.choose(world)
 
 
 def test_auto_stays_with_the_processes_that_run(make_world: MakeWorld) -> None:
@@ -86,3 +88,11 @@ def test_a_backend_that_does_not_exist_is_named(make_world: MakeWorld, name: str
     with pytest.raises(ConfigError) as told:
         make_world(name)
     assert "backend" in told.value.message
+
+
+def test_what_engines_compute_on_is_settled_before_anything_is_started(make_world: MakeWorld) -> None:
+    world = make_world("local")
+    assert world.settings.engine.accelerator == "auto"
+    chosen = backends.choose(world).backend
+    assert isinstance(chosen, LocalBackend)
+    assert chosen.world.settings.engine.accelerator in {"cpu", "cuda", "vulkan", "metal"}
