@@ -89,10 +89,24 @@ class HavePlatform:
         operator_key = kube.keep_secret(("sandbox",), "operator-key", "key", new_operator_key)
         kube.apply([each for each in objects if each not in namespaces and each not in running])
         site.tell_kubelet_authorities()
+        for namespace in ("sandbox", "models"):
+            self._wait_for_volumes(namespace)
         kube.apply(running)
         told.note(f"{len(objects)} objects")
         write_private(site.world.home.operator_key, operator_key)
         kube.set_config_map("sandbox", APPLIED, {"digest": self._digest()})
+
+    def _wait_for_volumes(self, namespace: str) -> None:
+        """Let claims get their volumes before a pod asks for them: the scheduler looks again only after a while."""
+        kube, world = self.site.kube, self.site.world
+        evidence.wait(
+            lambda: kube.are_bound(namespace),
+            clock=world.clock,
+            deadline_s=world.settings.cluster.ready_timeout_s,
+            what=f"the volumes of {namespace} are not bound",
+            kube=kube,
+            namespace=namespace,
+        )
 
     def _wait_for_ending(self, names: set[str]) -> None:
         """Let namespaces that were deleted by hand go first; nothing can be put into one that is going."""

@@ -82,7 +82,9 @@ def last_end_of(pods: Sequence[Pod], plan: EnginePlan) -> str:
 def _failure_of(pod: Pod, plan: EnginePlan) -> Condition | None:
     """Say what a person has to mend."""
     for condition in (pod.status and pod.status.conditions) or []:
-        if condition.type == "PodScheduled" and condition.status != "True" and condition.reason == "Unschedulable":
+        is_waiting_for_volume = "unbound immediate PersistentVolumeClaims" in (condition.message or "")
+        is_unplaced = condition.type == "PodScheduled" and condition.status != "True"
+        if is_unplaced and condition.reason == "Unschedulable" and not is_waiting_for_volume:
             return Condition("failed", f"no node has room for {show_bytes(plan.memory_bytes)}: {condition.message}")
     for status in statuses(pod):
         waiting = status.state and status.state.waiting

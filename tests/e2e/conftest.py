@@ -97,6 +97,7 @@ def cluster(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         sandbox.run_make_up_and_ask()
         yield sandbox
     finally:
+        sandbox.close()
         sandbox.run("down")
 
 
