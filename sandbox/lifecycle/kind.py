@@ -61,8 +61,11 @@ class CheckHost:
         """Look, and raise what is wrong."""
         settings, docker = self.site.world.settings, self.site.docker
         doctor.check_python()
-        is_there = self.site.cluster.state(docker) not in ("absent", "unfinished")
-        if not is_there:
+        state = self.site.cluster.state(docker)
+        if state == "unfinished":  # it holds the ports that are looked at next
+            told.note("an earlier try to make the cluster was cut short: removing what it left")
+            self.site.cluster.remove(docker)
+        if state in ("absent", "unfinished"):
             home = self.site.world.home
             doctor.check_port(settings.page.port, "SANDBOX_PAGE_PORT", home, "page")
             doctor.check_port(settings.api.port, "SANDBOX_API_PORT", home, "gateway")

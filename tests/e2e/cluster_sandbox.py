@@ -21,7 +21,7 @@ from sandbox.errors import SandboxError
 from tests.e2e.sandbox import MODEL, Sandbox
 
 CAPITAL = "What is the capital of France? Answer with one word."
-NAME = "sandbox-e2e"
+NAME = os.environ.get("E2E_CLUSTER", "sandbox-e2e")
 ASK = """
 import json, sys, urllib.request
 told = json.load(sys.stdin)
@@ -68,6 +68,10 @@ class Cluster(Sandbox):
     @cached_property
     def docker(self) -> Docker:
         return Docker.connect()
+
+    def another_connection(self) -> Kube:
+        """Open a connection of a test's own, for it to close."""
+        return Kube.from_file(self.home / "run" / "kubeconfig")
 
     @property
     def kube(self) -> Kube:

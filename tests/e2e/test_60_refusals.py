@@ -64,7 +64,7 @@ def engine_pod(admin: Client, accelerator: ClusterAccelerator = "cpu") -> dict[s
 
 @pytest.fixture(scope="module")
 def cluster_api(cluster: Cluster) -> Iterator[Client]:
-    with cluster.kube.client as client:
+    with cluster.another_connection().client as client:
         yield client
 
 

@@ -91,7 +91,7 @@ OTHERS = (
 
 @pytest.fixture(scope="module")
 def admin(cluster: Cluster) -> Iterator[Client]:
-    with cluster.kube.client as client:
+    with cluster.another_connection().client as client:
         yield client
 
 
