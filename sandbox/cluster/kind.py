@@ -23,6 +23,7 @@ from typing import Any, Literal
 import yaml
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
+from docker.models.networks import Network
 
 from sandbox.cluster.docker import Docker
 from sandbox.errors import ClusterFailed, ForeignCluster
@@ -152,7 +153,7 @@ class KindCluster:
         for node in self._nodes(docker):
             if self._is_ours(node):
                 _remove_container(node)
-        for network in docker.client.networks.list(names=[f"^{self.network}$"]):
+        for network in self._networks(docker):
             try:
                 network.remove()
             except NotFound:
@@ -168,7 +169,13 @@ class KindCluster:
     def is_removed(self, docker: Docker) -> bool:
         """Say whether nothing of ours is left in Docker."""
         is_left = any(self._is_ours(node) for node in self._nodes(docker))
-        return not is_left and not docker.client.networks.list(names=[f"^{self.network}$"])
+        return not is_left and not self._networks(docker)
+
+    def _networks(self, docker: Docker) -> list[Network]:
+        """Find our network; one that somebody else's cluster of the same name is in is not ours."""
+        if any(not self._is_ours(node) for node in self._nodes(docker)):
+            return []
+        return docker.client.networks.list(names=[f"^{self.network}$"])
 
     def _nodes(self, docker: Docker) -> list[Container]:
         return docker.client.containers.list(all=True, filters={"label": f"{LABEL}={self.name}"}, ignore_removed=True)

@@ -102,8 +102,11 @@ def test_a_cluster_of_another_data_folder_is_left_alone(
     with pytest.raises(ForeignCluster) as told:
         cluster.state(docker)
     assert "SANDBOX_CLUSTER_NAME" in told.value.hint
+    engine.networks_there.append(cluster.network)
+    assert cluster.is_removed(docker)
     cluster.remove(docker)
     assert len(engine.nodes) == 1, "removing ours does not remove theirs"
+    assert engine.networks_there == [cluster.network]
 
 
 def made(cluster: KindCluster, docker: Docker, engine: FakeEngine, tmp_path: Path) -> None:
