@@ -46,7 +46,7 @@ class Memory:
     compute_bytes: int
     """What is between the layers while a piece of a prompt is read."""
     saved_prompts_bytes: int
-    """Contexts put aside, to go on with later."""
+    """Contexts put aside, to go on with later, and the holes between them."""
     process_bytes: int
     """The program itself, its threads, the vocabulary, requests being read and written."""
 
@@ -112,10 +112,12 @@ ELEMENT_BYTES = 2
 """One number of a key or value: f16, llama.cpp's own choice."""
 BATCH_TOKENS = 512
 """Tokens of a prompt computed at a time: llama.cpp's own ``--ubatch-size``."""
-PROCESS_BYTES = 64 * MIB
-"""Measured, docs/measurements.md."""
-SLOT_BYTES = 4 * MIB
-"""What one more slot costs besides its context: a thread or two, its answer, its sampler."""
+PROCESS_BYTES = 48 * MIB
+"""Program, libraries, vocabulary, requests: 36 MiB measured, docs/measurements.md."""
+SLOT_BYTES = 2 * MIB
+"""What one more slot costs besides its context, its answer and its sampler: 1 MiB measured."""
+SAVED_PROMPTS_FACTOR = 1.3
+"""Saved prompts of all lengths leave holes between them, up to a fifth of their limit, docs/measurements.md."""
 GPU_PROCESS_BYTES = 1 * GIB
 """What a GPU's runtime takes of host memory; from reports of others, not measured here, so on the safe side."""
 
@@ -142,7 +144,7 @@ def memory_of(card: ModelCard, *, context_tokens: int, slots: int, cache_ram_mib
         weights_bytes=card.size_bytes,
         context_bytes=token_bytes(card.shape) * context_tokens * slots,
         compute_bytes=_compute_bytes(card.shape, context_tokens, slots),
-        saved_prompts_bytes=cache_ram_mib * MIB,
+        saved_prompts_bytes=int(cache_ram_mib * MIB * SAVED_PROMPTS_FACTOR),
         process_bytes=PROCESS_BYTES + SLOT_BYTES * slots + runtime_bytes,
     )
 

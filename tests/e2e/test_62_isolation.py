@@ -31,11 +31,14 @@ CYCLONUS_S = 900
 
 
 @pytest.fixture
-def site(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Site:
+def site(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     for name, value in cluster.environment.items():
         if name.startswith("SANDBOX_"):
             monkeypatch.setenv(name, value)
-    return Site(host().world)
+    found = Site(host().world)
+    yield found
+    found.forget_kube()
+    found.docker.client.close()
 
 
 def send(site: Site, cluster: Cluster) -> Verdict:
