@@ -53,19 +53,31 @@ def test_memory_is_the_sum_of_parts_that_are_named() -> None:
     made = plan.make(CARD, HOST, plan.Limits(cache_ram_mib=256))
     assert made.memory.weights_bytes == CARD.size_bytes
     assert made.memory.context_bytes == 180 * MIB
-    assert made.memory.saved_prompts_bytes == 256 * MIB
+    assert made.memory.saved_prompts_bytes == int(1.3 * 256 * MIB)
     assert made.memory_bytes % MIB == 0
     assert 600 * MIB < made.memory_bytes < 700 * MIB
-    assert all(word in made.why[-1] for word in ("weights 93.8 MiB", "context 180 MiB", "saved prompts 256 MiB"))
+    assert all(word in made.why[-1] for word in ("weights 93.8 MiB", "context 180 MiB", "saved prompts 333 MiB"))
 
 
 @pytest.mark.parametrize(
-    ("slots", "context_tokens", "peak_mib"),
-    [(1, 2048, 417), (1, 4096, 419), (2, 2048, 463), (2, 4096, 512), (4, 2048, 556)],  # docs/measurements.md
+    ("slots", "context_tokens", "cache_ram_mib", "peak_mib"),
+    [  # docs/measurements.md; first prompts that fill a slot, then prompts of all lengths
+        (1, 2048, 256, 417),
+        (1, 4096, 256, 419),
+        (2, 2048, 256, 463),
+        (2, 4096, 256, 512),
+        (4, 2048, 256, 556),
+        (1, 1024, 64, 232),
+        (2, 512, 64, 236),
+        (1, 1024, 256, 442),
+        (2, 2048, 256, 545),
+    ],
 )
-def test_no_engine_that_was_measured_needed_more_than_its_plan(slots: int, context_tokens: int, peak_mib: int) -> None:
-    made = plan.make(CARD, HOST, plan.Limits(context_tokens, slots, cache_ram_mib=256))
-    assert peak_mib * MIB < made.memory_bytes < 1.35 * peak_mib * MIB
+def test_no_engine_that_was_measured_needed_more_than_its_plan(
+    slots: int, context_tokens: int, cache_ram_mib: int, peak_mib: int
+) -> None:
+    made = plan.make(CARD, HOST, plan.Limits(context_tokens, slots, cache_ram_mib=cache_ram_mib))
+    assert 1.05 * peak_mib * MIB < made.memory_bytes < 1.45 * peak_mib * MIB
 
 
 @given(st.integers(128, 8192), st.integers(1, 64), st.integers(0, 4096))
@@ -84,7 +96,7 @@ def test_more_of_anything_never_needs_less(context_tokens: int, slots: int, cach
 
 def test_a_plan_that_does_not_fit_says_what_would() -> None:
     host = Host(cores=2, memory_bytes=2 * GIB)  # of which 512 MiB are for engines
-    with pytest.raises(DoesNotFit, match=r"needs 625 MiB.*512 MiB are to be had: of 2.0 GiB, 1.5 GiB stay") as told:
+    with pytest.raises(DoesNotFit, match=r"needs 682 MiB.*512 MiB are to be had: of 2.0 GiB, 1.5 GiB stay") as told:
         plan.make(CARD, host, plan.Limits(cache_ram_mib=256))
     words = told.value.hint.removeprefix("this would fit: ").split()
     settings = dict(word.removeprefix("SANDBOX_ENGINE_").split("=") for word in words)

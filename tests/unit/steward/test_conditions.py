@@ -46,7 +46,7 @@ FOREIGN = ended(1, message="/models/sha256-ab: FAILED\nsha256sum: WARNING: 1 com
     [
         pytest.param(ready_status(), "ready", "", id="ready"),
         pytest.param({"phase": "Pending"}, "starting", "its pod is on the way", id="not placed yet"),
-        pytest.param(UNPLACED, "failed", "no node has room for 369 MiB: 1 Insufficient memory", id="no room"),
+        pytest.param(UNPLACED, "failed", "no node has room for 349 MiB: 1 Insufficient memory", id="no room"),
         pytest.param(
             unready_status(waiting("PodInitializing"), verify=RUNNING),
             "starting",
@@ -99,7 +99,7 @@ FOREIGN = ended(1, message="/models/sha256-ab: FAILED\nsha256sum: WARNING: 1 com
         pytest.param(
             unready_status(RUNNING, last=OUT_OF_MEMORY, restarts=1),
             "restarting",
-            "out of memory, exit 137: its limit is 369 MiB, as planned (weights 93.8 MiB, context 180 MiB",
+            "out of memory, exit 137: its limit is 349 MiB, as planned (weights 93.8 MiB, context 180 MiB",
             id="out of memory",
         ),
         pytest.param(
