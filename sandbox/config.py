@@ -97,11 +97,6 @@ class ClusterSettings(Section):
         default=None, min_length=1, description="a kind node image of your own; unset takes the pinned or the built one"
     )
     kind: Path | None = Field(default=None, description="a kind program of your own, instead of searching for one")
-    registry: str | None = Field(
-        default=None,
-        pattern=r"^[a-z0-9][a-z0-9.:/_-]*$",
-        description="where images are pushed to for a cluster other than kind: registry.example/team",
-    )
     ready_timeout_s: float = Field(
         default=300, gt=0, description="seconds until what was deployed in the cluster must be ready"
     )
@@ -125,8 +120,8 @@ class Settings(Section):
     cache: Path = Field(description="folder for what can be made again: engine builds")
     backend: str = Field(
         default="auto",
-        pattern=r"^(auto|local|kind|context:[^\s:][^\s]*)$",
-        description="where the sandbox runs: auto, local, kind, or context:NAME for a cluster of your own",
+        pattern=r"^(auto|local|kind)$",
+        description="where the sandbox runs: auto, local processes, or a kind cluster",
     )
     page: PageSettings = PageSettings()
     api: ApiSettings = ApiSettings()

@@ -65,11 +65,6 @@ class Home:
         """What the cluster was made with; there only once it was made whole."""
         return self.run / "cluster.json"
 
-    @property
-    def context(self) -> Path:
-        """The context of the user's own cluster that was brought up."""
-        return self.run / "context"
-
     def process(self, name: str) -> Path:
         """Which process ``name`` is."""
         return self.run / f"{name}.process.json"

@@ -23,8 +23,7 @@ BUG = 70
 USAGE = 2
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-Backend = Annotated[str | None, typer.Option(help="Where to run: auto, local, kind or context:NAME.")]
-Context = Annotated[str | None, typer.Option(help="Run in a cluster of your own, by its context in your kubeconfig.")]
+Backend = Annotated[str | None, typer.Option(help="Where to run: auto, local or kind.")]
 Unproved = Annotated[
     bool, typer.Option("--allow-unproved", help="Run where isolation is not enforced; every page then says so.")
 ]
@@ -57,7 +56,6 @@ def _version(
 @app.command()
 def up(
     backend: Backend = None,
-    context: Context = None,
     allow_unproved: Unproved = False,
     json: Json = False,
     dry_run: Annotated[
@@ -65,8 +63,7 @@ def up(
     ] = False,
 ) -> None:
     """Bring the sandbox up: model, engine, gateway and page."""
-    asked = f"context:{context}" if context else backend
-    world = host({"backend": asked, "cluster.allow_unproved": allow_unproved or None}).world
+    world = host({"backend": backend, "cluster.allow_unproved": allow_unproved or None}).world
     if dry_run:
         states = lifecycle.dry_run(world)
         if json:

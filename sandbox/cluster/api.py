@@ -223,14 +223,6 @@ class Kube:
             if port.port is not None
         ]
 
-    def boots(self) -> list[str]:
-        """Name the starts of the nodes: another name after each restart."""
-        return [
-            f"{node.metadata.name}:{node.status.nodeInfo.bootID}"
-            for node in self._nodes()
-            if node.metadata and node.status and node.status.nodeInfo
-        ]
-
     def _nodes(self) -> list[Node]:
         with _translated("listing nodes"):
             return list(self.client.list(Node))

@@ -1,4 +1,4 @@
-"""Where the sandbox runs, and why there: local processes, a kind cluster, or a cluster of the user's own."""
+"""Where the sandbox runs, and why there: local processes, or a kind cluster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Protocol
 from sandbox.cluster import nvidia_check
 from sandbox.engine import accelerated
 from sandbox.errors import SandboxError
-from sandbox.lifecycle.context import ContextBackend
 from sandbox.lifecycle.kind import KindBackend, RemoveCluster
 from sandbox.lifecycle.local import LocalBackend
 from sandbox.lifecycle.site import Site
@@ -23,7 +22,7 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """``local``, ``kind`` or ``context:NAME``."""
+        """``local`` or ``kind``."""
         ...
 
     def steps_up(self) -> list[Step]:
@@ -108,17 +107,11 @@ def named(world: World, name: str) -> Backend:
     """Make the backend of a name."""
     if name == "local":
         return LocalBackend(world, before=_removal(world))
-    if name == "kind":
-        return KindBackend(Site(world))
-    context = name.removeprefix("context:")
-    return ContextBackend(Site(world, context))
+    return KindBackend(Site(world))
 
 
 def steps_down(world: World) -> list[Step]:
     """List the way to nothing running, whatever was brought up; what is in the data folder stays."""
-    running = world.running_backend()
-    if running is not None and running.startswith("context:"):
-        return named(world, running).steps_down()
     return [*_removal(world), *LocalBackend(world).steps_down()]
 
 

@@ -112,8 +112,7 @@ def fixed_targets(site: Site) -> list[Target]:
         Target("gateway", str(kube.service_address("sandbox", "gateway")), 8502),
         Target("page", str(kube.service_address("sandbox", "page")), 8501),
     ]
-    if site.is_kind:
-        targets += [Target("node-gateway", node, API_NODE_PORT), Target("node-page", node, PAGE_NODE_PORT)]
+    targets += [Target("node-gateway", node, API_NODE_PORT), Target("node-page", node, PAGE_NODE_PORT)]
     if dns:
         targets += [Target("dns-udp", dns, 53, "udp"), Target("dns-tcp", dns, 53), Target("dns-figures", dns, 9153)]
     return targets

@@ -38,8 +38,6 @@ class Site:
     """One cluster of one data folder, as far as it is there."""
 
     world: World
-    context: str | None = None
-    """A context of the user's own kubeconfig; none for a kind cluster of ours."""
     digests: dict[str, str] = field(default_factory=dict)
     """Name of one of our images → how pods name it, by digest."""
     _refs: dict[str, str] = field(default_factory=dict)
@@ -94,11 +92,6 @@ class Site:
         )
 
     @property
-    def is_kind(self) -> bool:
-        """Whether it is a kind cluster of ours, and not somebody's own."""
-        return self.context is None
-
-    @property
     def pod_cidr(self) -> str:
         """Addresses of the pods."""
         return POD_SUBNET
@@ -113,8 +106,6 @@ class Site:
 
     def node_start(self) -> str:
         """Name this start of the nodes: rules in a kernel do not outlive it."""
-        if not self.is_kind:
-            return " ".join(self.kube.boots())
         found = self.docker.container(self.stub().node)  # its boot id is that of this machine, so it says nothing
         return str(found.attrs["State"]["StartedAt"]) if found else ""
 
@@ -133,9 +124,7 @@ class Site:
             settings=self._settings(),
             reviewed_images=[self.digests["engine"]],
             gateway_user=os.getuid() or POD_USER,
-            engines_memory_bytes=hardware.look().memory_bytes if self.is_kind else None,
-            has_node_ports=self.is_kind,
-            has_host_folders=self.is_kind,
+            engines_memory_bytes=hardware.look().memory_bytes,
         )
 
     def _settings(self) -> dict[str, str]:
@@ -143,8 +132,7 @@ class Site:
         values = config.environment_of(self.world.settings)
         for name in OF_THE_HOST:
             values.pop(config.variable_of(name), None)
-        backend = "kind" if self.is_kind else f"context:{self.context}"
-        return values | {"SANDBOX_BACKEND": backend, "SANDBOX_PAGE_OPEN": "false"}
+        return values | {"SANDBOX_BACKEND": "kind", "SANDBOX_PAGE_OPEN": "false"}
 
     def outside(self) -> AbstractContextManager[list[Target]]:
         """Run something that listens outside the cluster, where that can be."""
@@ -152,9 +140,6 @@ class Site:
 
     @contextmanager
     def _outside(self) -> Iterator[list[Target]]:
-        if not self.is_kind:
-            yield []
-            return
         image = self.refs["gateway"]
         found = self.stub()
         with outside.listening(
@@ -164,15 +149,13 @@ class Site:
 
     def tell_kubelet_authorities(self) -> None:
         """Let the steward know the node's kubelet by its certificate, which nobody else has signed."""
-        if self.is_kind:
-            self.kube.set_config_map(
-                "sandbox", "kubelet-ca", {"ca.crt": boot.kubelet_certificate(self.docker, self.stub().node)}
-            )
+        self.kube.set_config_map(
+            "sandbox", "kubelet-ca", {"ca.crt": boot.kubelet_certificate(self.docker, self.stub().node)}
+        )
 
     def deny_at_boot(self) -> None:
         """Let the node deny all pod traffic from its start until the policy agent is there."""
-        if self.is_kind:
-            boot.install(self.docker, self.stub().node, [self.pod_cidr])
+        boot.install(self.docker, self.stub().node, [self.pod_cidr])
 
     def stub(self) -> KindCluster:
         """Name the kind cluster without knowing its image, for finding and removing it."""

@@ -48,11 +48,8 @@ class World:
         """Name the backend that was brought up last and is still there, stopped or not."""
         if self.home.cluster.exists():
             return "kind"
-        try:
-            return f"context:{self.home.context.read_text(encoding='utf-8').strip()}"
-        except OSError:
-            is_local = any(processes.read(path) for path in self.home.run.glob("*.process.json"))
-            return "local" if is_local else None
+        is_local = any(processes.read(path) for path in self.home.run.glob("*.process.json"))
+        return "local" if is_local else None
 
     def client(self) -> Client:
         """Speak to the gateway as the one who runs this machine.
