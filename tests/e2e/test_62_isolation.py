@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -141,7 +140,9 @@ def load_image(cluster: Cluster, ref: str) -> None:
     """Put a test's image into the node."""
     saving = subprocess.Popen(["docker", "save", ref], stdout=subprocess.PIPE)
     command = ["docker", "exec", "-i", cluster.node, "ctr", "-n", "k8s.io", "images", "import", "-"]
-    subprocess.run(command, stdin=saving.stdout, capture_output=True, check=True, timeout=120)
+    assert saving.stdout is not None
+    with saving.stdout:
+        subprocess.run(command, stdin=saving.stdout, capture_output=True, check=True, timeout=120)
     assert saving.wait() == 0
 
 
@@ -149,12 +150,14 @@ def run_cyclonus(cluster: Cluster, program: Path, folder: Path, *words: str) -> 
     """Run generated cases, and count those that pass and fail."""
     command = [str(program), "generate", *words, "--perturbation-wait-seconds", "2", "--job-timeout-seconds", "2"]
     command += ["--server-port", "80", "--server-protocol", "TCP", "--cleanup-namespaces", "--ignore-loopback"]
+    results = folder / "results.xml"
+    command += ["--junit-results-file", str(results)]
     environment = os.environ | {"KUBECONFIG": str(cluster.home / "run" / "kubeconfig")}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=CYCLONUS_S, check=False
     )
     said = done.stdout + done.stderr
     (folder / "cyclonus.log").write_text(said)
-    found = re.findall(r"^\|?\s*(passed|failed)\s*\|\s*(\d+)", said, re.MULTILINE | re.IGNORECASE)
-    counts = {name.lower(): int(number) for name, number in found}
-    return counts.get("passed", 0), counts.get("failed", 0), said
+    cases = results.read_text() if results.exists() else ""
+    failed = cases.count("<failure")
+    return cases.count("<testcase") - failed, failed, said
