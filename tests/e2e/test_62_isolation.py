@@ -123,6 +123,7 @@ def test_the_agent_cleans_up_after_itself_and_up_brings_it_back(site: Site, clus
     assert send(site, cluster).is_enforced
 
 
+@pytest.mark.timeout(1200)
 def test_somebody_elses_conformance_tool_agrees(
     cluster: Cluster, tmp_path: Path, figure: Callable[[str], None]
 ) -> None:
