@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 
 from lightkube.models.core_v1 import ContainerState, ContainerStatus
 from lightkube.resources.core_v1 import Event, Pod
@@ -134,9 +133,3 @@ def name_of(pod: Pod) -> str:
 def namespace_of(pod: Pod) -> str:
     """Name the namespace of a pod."""
     return str(pod.metadata and pod.metadata.namespace)
-
-
-def age_s(pod: Pod) -> float:
-    """Say how long ago a pod was made, seconds."""
-    made = pod.metadata and pod.metadata.creationTimestamp
-    return (datetime.now(UTC) - made).total_seconds() if made else 0.0

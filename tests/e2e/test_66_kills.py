@@ -129,8 +129,3 @@ def test_the_next_up_succeeds_after_a_kill(cluster: Cluster, kill: Kill) -> None
     assert "Paris" in cluster.ask(CAPITAL)
     left = cluster.docker.client.containers.list(all=True, filters={"label": f"{outside.LABEL}={cluster.name}"})
     assert left == [], "nothing half-done stays"
-
-
-def test_twenty_different_moments_are_tried(figure: Callable[[str], None]) -> None:
-    assert len({kill.name for kill in KILLS}) >= 20
-    figure(f"kills of make up: {len(KILLS)} moments tried, each followed by a make up that must succeed")
